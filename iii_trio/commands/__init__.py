@@ -1,0 +1,1 @@
+"""The subcommands of `iii-trio`, one module each; imported when they are called."""

@@ -1,0 +1,187 @@
+"""The composition root's parts list: which class stands behind each name of a configuration, and the tree made of them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
+from iii_trio.kernel import Kernel, ModuleOwner
+from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
+from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
+from iii_trio.modules.http.config import HttpConfig
+from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerConfig
+from iii_trio.sockets import Heartbeat, Turn
+from iii_trio.transport import ListenerSettings, WorkerListener
+
+from ._notices import is_guarded
+from .network import Network
+
+_log = logging.getLogger("iii_trio.engine")
+ENGINE_FUNCTIONS = "iii-engine-functions"
+_INTENSITY, _PERIOD = 3, 30.0
+
+
+@attrs.frozen
+class Budgets:
+    """Seconds each step of the shutdown may take; together they stay below the 8 s of config-cli-modules 3."""
+
+    drain: float = 5.0
+    connections: float = 1.5
+    invocations: float = 0.5
+    module: float = 2.5
+
+
+@attrs.frozen
+class RestartLimits:
+    """How often parts may be restarted before the next level up gives up: `intensity` times in `period` seconds."""
+
+    intensity: int = _INTENSITY
+    period: float = _PERIOD
+    root_intensity: int = 1
+    root_period: float = 60.0
+
+
+def settings_catalogue(modules: ModuleCatalogue = CATALOGUE) -> Catalogue:
+    """What configuration files may name: the built-in modules of this release and every registered one."""
+    own: dict[str, type[Any] | None] = dict.fromkeys(modules.modules)
+    return Catalogue(modules={"iii-http": HttpConfig, **own})
+
+
+@attrs.define(eq=False)
+class Composition:
+    """Makes the supervision tree of one engine from its settings. Holds what its parts share."""
+
+    kernel: Kernel
+    settings: Settings
+    worker_listeners: tuple[WorkerListenerConfig, ...]
+    network: Network
+    limits: RestartLimits
+    budgets: Budgets
+    catalogue: ModuleCatalogue
+    tree: Callable[[], Node]
+    connections: DynamicSupervisor = attrs.field(init=False)
+    turn: Turn = attrs.field(factory=Turn)
+    all_up: trio.Event = attrs.field(factory=trio.Event)
+    listeners: list[WorkerListener] = attrs.field(factory=list)
+    addresses: dict[str, tuple[str, int]] = attrs.field(factory=dict)
+    destroy_failures: list[ModuleFailed] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.kernel.invocations.shutdown = self.budgets.invocations
+        self.connections = DynamicSupervisor("connections", max_children=16_384, shutdown=self.budgets.connections)
+
+    def children(self) -> list[ChildSpec]:
+        """The children of the root, in starting order (style guide, The supervision tree)."""
+        return [
+            ChildSpec.supervisor("invocations", lambda: self.kernel.invocations),
+            ChildSpec.supervisor("modules", self._modules),
+            ChildSpec.supervisor("connections", self._connections),
+            *self._listeners(),
+            ChildSpec("drain", self._drain, shutdown=self.budgets.drain),
+        ]
+
+    def _connections(self) -> DynamicSupervisor:
+        self.all_up.set()  # the modules before it in the order are ready: background tasks may begin
+        return self.connections
+
+    # --- modules ----------------------------------------------------------------------------------------------------
+
+    def _modules(self) -> Supervisor:
+        specs = [self._module(ENGINE_FUNCTIONS, ENGINE_FUNCTIONS, self._engine_functions)]
+        for entry in self.settings.entries:
+            make = self._maker(entry)
+            if make is not None:
+                specs.append(self._module(entry.instance, entry.written, make))
+        for name, registration in self.catalogue.modules.items():
+            if registration.mandatory and all(entry.module != name for entry in self.settings.entries):
+                specs.append(self._module(name, name, partial(self._phases, name, None)))
+        return Supervisor("modules", specs, intensity=self.limits.intensity, period=self.limits.period)
+
+    def _module(self, instance: str, written: str, make: Callable[[ModuleOwner], RunningModule]) -> ChildSpec:
+        owner = ModuleOwner(instance, written)
+        start = Supervised(self.kernel, owner, partial(make, owner))
+        logic = ChildSpec("logic", start, shutdown=self.budgets.module)
+        limits: dict[str, Any] = {"intensity": self.limits.intensity, "period": self.limits.period}
+        return ChildSpec.supervisor(instance, lambda: Supervisor(instance, [logic], strategy="rest_for_one", **limits))
+
+    def _maker(self, entry: ModuleEntry) -> Callable[[ModuleOwner], RunningModule] | None:
+        """How to build the module of an entry; None for entries that are not modules (the worker listeners)."""
+        if entry.module in self.catalogue.modules:  # one of these may take the place of a built-in one
+            return partial(self._phases, entry.module, entry.config)
+        if entry.module == "iii-http":
+            return partial(self._http, entry.options)
+        return None
+
+    def _http(self, config: HttpConfig, owner: ModuleOwner) -> RunningModule:
+        from iii_trio.modules.http import HttpModule
+
+        return HttpModule(config, owner, self.network)
+
+    def _phases(self, name: str, config: Mapping[str, Any] | None, owner: ModuleOwner) -> RunningModule:
+        cls = self.catalogue.modules[name].cls
+        return Phases(cls, config, owner, self.catalogue, self.all_up, self.destroy_failures)
+
+    def _engine_functions(self, owner: ModuleOwner) -> RunningModule:
+        return EngineFunctionsModule(owner, self.tree, self._rows)
+
+    def _rows(self) -> list[ModuleRow]:
+        written = [ENGINE_FUNCTIONS, *(entry.instance for entry in self.settings.entries)]
+        return [ModuleRow(name, name.partition("#")[0]) for name in dict.fromkeys(written)]
+
+    # --- worker listeners -------------------------------------------------------------------------------------------
+
+    def _listeners(self) -> list[ChildSpec]:
+        specs = []
+        for number, config in enumerate(self.worker_listeners):
+            name = f"listener#{number}" if number else "listener"
+            if is_guarded(config):
+                _log.error(
+                    "the worker listener on %s:%s asks for access control (rbac or middleware_function_id), which this "
+                    "release does not offer; it is not opened",
+                    config.host,
+                    config.port,
+                )
+                continue
+            listener = self._listener(name, config)
+            self.listeners.append(listener)
+            specs.append(ChildSpec(name, listener.run, shutdown=0.5))
+        return specs
+
+    def _listener(self, name: str, config: WorkerListenerConfig) -> WorkerListener:
+        settings = ListenerSettings(
+            config.handshake_timeout_ms / 1000,
+            Heartbeat(config.heartbeat_interval_ms / 1000, config.idle_timeout_ms / 1000),
+            namespace_grace=self.settings.registration_namespace_grace_ms / 1000,
+        )
+
+        async def open_listeners() -> Any:
+            port = self.addresses.get(name, (config.host, config.port))[1]
+            opened = await self.network.open_listeners(config.host, port)
+            self.addresses[name] = (config.host, self.network.port_of(opened))
+            _log.info("Engine listening on address: %s:%s", *self.addresses[name])
+            return opened
+
+        return WorkerListener(self.kernel, self.connections, settings, self.turn, open_listeners)
+
+    # --- drain ------------------------------------------------------------------------------------------------------
+
+    async def _drain(self, *, task_status: trio.TaskStatus["_DrainHandle"]) -> None:
+        """Last to start, first to stop: closes every accept, refuses new work, lets what runs finish."""
+        handle = _DrainHandle()
+        task_status.started(handle)
+        await handle.asked.wait()
+        for listener in self.listeners:
+            listener.stop_accepting()
+        await self.kernel.drain()
+
+
+@attrs.define(eq=False)
+class _DrainHandle:
+    asked: trio.Event = attrs.field(factory=trio.Event)
+
+    def request_stop(self) -> None:
+        self.asked.set()

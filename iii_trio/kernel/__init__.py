@@ -1,0 +1,45 @@
+"""Registries, ledger and bus: what the engine knows, as plain objects that no task owns and no crash takes away."""
+
+from ._kernel import Kernel, KernelStatistics, NameConflict
+from .bus import DEFERRED, Bus
+from .clock import Clock, Ids, SystemClock, TrioClock
+from .events import KernelEvents
+from .functions import Call, Function, FunctionRegistry, Handler, OwnershipConflict
+from .invocations import Invocation, Ledger, Limits
+from .registrations import Registrations
+from .services import ServiceRegistry
+from .triggers import Bind, Trigger, TriggerRegistry, TriggerType
+from .workers import DEFAULT_NAMESPACE, ModuleOwner, Outlet, Owner, Worker, WorkerRegistry
+
+__all__ = [
+    "DEFAULT_NAMESPACE",
+    "DEFERRED",
+    "Bind",
+    "Bus",
+    "Call",
+    "Clock",
+    "Function",
+    "FunctionRegistry",
+    "Handler",
+    "Ids",
+    "Invocation",
+    "Kernel",
+    "KernelEvents",
+    "KernelStatistics",
+    "Ledger",
+    "Limits",
+    "ModuleOwner",
+    "NameConflict",
+    "Outlet",
+    "Owner",
+    "OwnershipConflict",
+    "Registrations",
+    "ServiceRegistry",
+    "SystemClock",
+    "Trigger",
+    "TriggerRegistry",
+    "TriggerType",
+    "TrioClock",
+    "Worker",
+    "WorkerRegistry",
+]

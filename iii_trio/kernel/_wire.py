@@ -1,0 +1,119 @@
+"""The two hot messages as pieces around a payload that is passed on as it came (wire-protocol 2.6, 2.7, 5.2, 5.7)."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+
+from iii_trio.protocol import Buffer, ErrorBody, decode_json, encode_json, encode_text, is_null
+from iii_trio.protocol.errors import PayloadTooLarge
+from iii_trio.protocol.messages import ABSENT
+
+if TYPE_CHECKING:
+    from .functions import Function
+    from .workers import Worker
+
+_INVOKE = b'{"type":"invokefunction","invocation_id":"'
+_RESULT = b'{"type":"invocationresult","invocation_id":'
+CALLER_KEY = b'"_caller_worker_id"'
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_FUNCTION_ENTRY = "iii.function.id"
+_BUILT_IN = ("engine::", "state::", "stream::", "configuration::", "iii::", "iii-", "bridge.", "motia::", "steps::")
+
+Pieces = tuple[Sequence[Buffer], int]
+
+
+def splice_caller(data: Raw, caller: "Worker", *, named: bool) -> tuple[Buffer, bytes]:
+    """`data` and what must follow it so that an object names its caller; other values pass unchanged (5.2).
+
+    `named`: the text may hold the key already; then it is decoded and rewritten, else the member is appended last.
+    """
+    view = memoryview(data)
+    if not view or view[0] != 0x7B:  # not an object
+        return view or b"null", b""
+    if named:
+        value = decode_json(view)
+        value["_caller_worker_id"] = caller.id
+        return encode_json(value), b""
+    if len(view) == 2 or not bytes(view[1:-1]).strip():
+        return b"{", caller.caller_member + b"}"
+    return view[:-1], b"," + caller.caller_member + b"}"
+
+
+def with_caller(data: Raw, caller: "Worker", *, named: bool) -> Raw:
+    """The same as one JSON text, for a handler inside the engine."""
+    return Raw(b"".join(splice_caller(data, caller, named=named)))
+
+
+def invoke_pieces(invocation_id: str, function: "Function", body: Buffer, tail: bytes, extra: bytes) -> Pieces:
+    """An `invokefunction` for an executor: `tail` completes `body`, `extra` holds further members."""
+    head = b'","function_id":' + function.wire_id + b',"data":'
+    end = tail + extra + b"}"
+    name = invocation_id.encode()
+    return (_INVOKE, name, head, body, end), len(_INVOKE) + len(name) + len(head) + len(body) + len(end)
+
+
+def extra_members(function_id: str, metadata: Raw, traceparent: str | None, baggage: str | None) -> bytes:
+    """`metadata` and the trace context towards an executor; empty and invalid trace values are left out."""
+    members = []
+    if memoryview(metadata) and not is_null(metadata):
+        members.append(b',"metadata":' + bytes(metadata))
+    if traceparent is not None or baggage is not None:
+        if traceparent and _TRACEPARENT.fullmatch(traceparent):
+            members.append(b',"traceparent":' + encode_text(traceparent))
+        if onward := onward_baggage(function_id, baggage):
+            members.append(b',"baggage":' + encode_text(onward))
+    return b"".join(members)
+
+
+def onward_baggage(function_id: str, baggage: str | None) -> str:
+    """The caller's baggage, without properties, after the name of the called function unless that is built in (5.7)."""
+    entries = [entry.partition(";")[0].strip() for entry in (baggage or "").split(",")]
+    kept = [entry for entry in entries if "=" in entry and not entry.startswith("=")]
+    if not (function_id.startswith(_BUILT_IN) or function_id == "publish"):
+        kept = [entry for entry in kept if entry.partition("=")[0].strip() != _FUNCTION_ENTRY]
+        kept.insert(0, f"{_FUNCTION_ENTRY}={_percent_encode(function_id)}")
+    return ",".join(kept)
+
+
+def _percent_encode(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="!#$&'()*+-./:<=>?@[]^_`{|}~")
+
+
+def result_pieces(
+    reply_id: str,
+    wire_id: bytes,
+    result: Raw,
+    error: ErrorBody | None,
+    traceparent: str | None,
+    baggage: str | None,
+    limit: int | None,
+) -> Pieces:
+    """An `invocationresult` for a caller. A null result is left out; trace values go back as they came.
+
+    Beyond `limit` bytes (what the caller's SDK can read) the result becomes the error `payload_too_large`.
+    """
+    head = encode_text(reply_id) + b',"function_id":' + wire_id
+    body: Buffer = b""
+    if error is not None:
+        head += b',"error":' + encode_text(error)
+    elif (view := memoryview(result)) and not is_null(result):
+        head += b',"result":'
+        body = view
+    tail = b"}"
+    if traceparent is not None:
+        tail = b',"traceparent":' + encode_text(traceparent) + tail
+    if baggage is not None:
+        tail = b',"baggage":' + encode_text(baggage) + tail
+    size = len(_RESULT) + len(head) + len(body) + len(tail)
+    if limit is not None and size > limit:
+        return result_pieces(reply_id, wire_id, ABSENT, too_large(size, limit), traceparent, baggage, None)
+    return (_RESULT, head, body, tail), size
+
+
+def too_large(size: int, limit: int) -> ErrorBody:
+    """The error for a message that the receiving SDK cannot read (1.2)."""
+    return ErrorBody(PayloadTooLarge.code, f"the message has {size} bytes, the receiving SDK reads at most {limit}")

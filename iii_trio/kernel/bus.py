@@ -1,0 +1,310 @@
+"""The bus: routes every invocation to whoever runs its function (wire-protocol 5). A plain object, owned by no task."""
+
+import logging
+import re
+import uuid
+from collections.abc import Sequence
+from functools import partial
+
+import attrs
+import trio
+from msgspec import Raw
+
+from actors import Child, DynamicSupervisor, Exit
+from iii_trio.protocol import BadAction, Buffer, ErrorBody, Json, Payload
+from iii_trio.protocol.errors import (
+    ChannelSendFailed,
+    EnqueueFailed,
+    FunctionFailed,
+    InvalidAction,
+    InvocationError,
+    ModuleUnavailable,
+    Overloaded,
+    PayloadTooLarge,
+    ShuttingDown,
+    from_error_body,
+    to_error_body,
+)
+from iii_trio.protocol.messages import ABSENT, Enqueue, InvocationResult, InvokeFunction
+
+from ._wire import CALLER_KEY, extra_members, invoke_pieces, onward_baggage, result_pieces, splice_caller, with_caller
+from .clock import Ids
+from .functions import Call, Function, FunctionRegistry
+from .invocations import STOPPED, Invocation, Ledger, Limits
+from .workers import DEFAULT_NAMESPACE, Worker, check_namespace
+
+_log = logging.getLogger("iii_trio.bus")
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+ENQUEUE_FUNCTION = "engine::queue::enqueue"
+
+
+class Deferred:
+    """What a handler returns to say that `Bus.resolve` will bring the outcome later."""
+
+
+DEFERRED = Deferred()
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    """Somebody inside the engine who waits for one outcome."""
+
+    event: trio.Event = attrs.field(factory=trio.Event)
+    outcome: InvocationResult | None = None
+
+    def answer(self, outcome: InvocationResult) -> None:
+        self.outcome = outcome
+        self.event.set()
+
+    async def wait(self) -> Payload:
+        await self.event.wait()
+        assert self.outcome is not None
+        if self.outcome.error is not None:
+            raise from_error_body(self.outcome.error)
+        return Payload(self.outcome.result if self.outcome.result is not ABSENT else Raw(b"null"))
+
+
+@attrs.define(eq=False)
+class Bus:
+    """Finds the function, enters the ledger and hands the call over; nothing on the way of a worker's call waits."""
+
+    functions: FunctionRegistry
+    ledger: Ledger
+    invocations: DynamicSupervisor
+    ids: Ids
+    limits: Limits = attrs.field(factory=Limits)
+    draining: bool = False
+    refused: int = 0
+
+    # --- calls of workers -------------------------------------------------------------------------------------------
+
+    def invoke_from(self, caller: Worker, message: InvokeFunction, text: bytes) -> None:
+        """Route one `invokefunction` of a worker; `text` is the whole message. Never waits."""
+        try:
+            if message.action is not None and type(message.action) is Enqueue:
+                self._enqueue(caller, message)
+            else:
+                self._route(caller, message, text)
+        except InvocationError as error:
+            self.refuse(caller, message, error)
+
+    def refuse_action(self, caller: Worker, message: BadAction) -> None:
+        """Answer an `invokefunction` with an unknown action (C3)."""
+        call = InvokeFunction(message.function_id, message.invocation_id)
+        self.refuse(caller, call, InvalidAction("action must be {type: void} or {type: enqueue, queue: <name>}"))
+
+    def _route(self, caller: Worker, message: InvokeFunction, text: bytes) -> None:
+        function = self._find(message.namespace, message.function_id, for_worker=True)
+        self._admit(caller)
+        row = self._row(function, message.invocation_id if message.action is None else None, caller)
+        row.traceparent, row.baggage = message.traceparent, message.baggage
+        named = CALLER_KEY in text
+        if function.handler is not None:
+            data = with_caller(message.data, caller, named=named)
+            self._start(row, data, message.metadata, message.traceparent, message.baggage)
+            return
+        body, tail = splice_caller(message.data, caller, named=named)
+        if message.metadata is ABSENT and message.traceparent is None and message.baggage is None:
+            extra = b""
+        else:
+            extra = extra_members(function.id, message.metadata, message.traceparent, message.baggage)
+        self._hand_over(row, *invoke_pieces(row.id, function, body, tail, extra))
+
+    def refuse(self, caller: Worker, message: InvokeFunction, error: InvocationError) -> None:
+        """Answer a call that was not accepted, or log it when it wants no answer."""
+        self.refused += 1
+        if message.invocation_id is None or message.action is not None:
+            _log.warning("dropped call of %s by worker %s: %s", message.function_id, caller.id, error)
+            return
+        self._answer(caller, message, ABSENT, to_error_body(error))
+
+    def answer(self, caller: Worker, message: InvokeFunction, value: Json) -> None:
+        """Answer a call that was served without entering the ledger."""
+        self._answer(caller, message, Payload.of(value).raw, None)
+
+    def _answer(self, caller: Worker, message: InvokeFunction, result: Raw, error: ErrorBody | None) -> None:
+        """Answer a call that has no row in the ledger."""
+        if caller.outlet is None or caller.closing or not message.invocation_id:
+            return
+        reply_id = canonical_id(message.invocation_id) or message.invocation_id
+        wire_id = Function(message.function_id, caller).wire_id
+        trace = (message.traceparent, message.baggage)
+        pieces, size = result_pieces(reply_id, wire_id, result, error, *trace, caller.receive_limit)
+        caller.outlet.send(pieces, size)
+
+    def result_from(self, executor: Worker, message: InvocationResult) -> None:
+        """Take an executor's answer; one that nobody waits for, or from anybody else (C7), is ignored."""
+        row = executor.executing.get(message.invocation_id)
+        if row is not None:
+            self.ledger.finish(row, message.result, message.error)
+
+    # --- calls from inside the engine -------------------------------------------------------------------------------
+
+    async def invoke(
+        self,
+        function_id: str,
+        payload: Payload | Json = None,
+        *,
+        namespace: str | None = None,
+        caller: Worker | None = None,
+        metadata: Payload | None = None,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+    ) -> Payload:
+        """Call a function and wait for its result (5.9).
+
+        Raises InvocationError with the code a worker would see. Cancelling the wait abandons the reply, not the
+        handler: what was accepted runs to its end.
+        """
+        waiter = _Waiter()
+        row = self._enter(function_id, namespace, caller)
+        row.answer, row.traceparent, row.baggage = waiter.answer, traceparent, baggage
+        await self._dispatch(row, Payload.of(payload), metadata)
+        return await waiter.wait()
+
+    async def notify(
+        self,
+        function_id: str,
+        payload: Payload | Json = None,
+        *,
+        namespace: str | None = None,
+        caller: Worker | None = None,
+        metadata: Payload | None = None,
+    ) -> None:
+        """Call a function without waiting for it; raises InvocationError only if the call is not accepted."""
+        row = self._enter(function_id, namespace, caller)
+        await self._dispatch(row, Payload.of(payload), metadata)
+
+    async def _dispatch(self, row: Invocation, payload: Payload, metadata: Payload | None) -> None:
+        more = metadata.raw if metadata is not None else ABSENT
+        named = row.caller is not None and CALLER_KEY in bytes(payload.raw)
+        if row.function.handler is not None:
+            data = with_caller(payload.raw, row.caller, named=named) if row.caller else payload.raw
+            self._start(row, data, more, row.traceparent, row.baggage)
+            return
+        outlet = row.function.worker.outlet if row.function.worker else None
+        if outlet is not None and outlet.is_full:
+            await outlet.wait_room()
+        body, tail = splice_caller(payload.raw, row.caller, named=named) if row.caller else (payload.raw, b"")
+        extra = extra_members(row.function.id, more, row.traceparent, row.baggage)
+        self._hand_over(row, *invoke_pieces(row.id, row.function, memoryview(body), tail, extra))
+
+    def resolve(self, invocation_id: str, value: Payload | Json = None, error: InvocationError | None = None) -> bool:
+        """Bring the outcome of an invocation whose handler returned `DEFERRED`; False if it is not in flight."""
+        row = self.ledger.rows.get(invocation_id)
+        if row is None:
+            return False
+        if error is not None:
+            return self.ledger.finish(row, error=to_error_body(error))
+        return self.ledger.finish(row, Payload.of(value).raw)
+
+    # --- shared -----------------------------------------------------------------------------------------------------
+
+    def _find(self, namespace: str | None, function_id: str, *, for_worker: bool) -> Function:
+        where = DEFAULT_NAMESPACE if namespace is None else check_namespace(namespace)
+        function = self.functions.find(where, function_id)
+        if function is None:
+            raise self.functions.missing(where, function_id, for_worker=for_worker)
+        if not function.owner.available:
+            raise ModuleUnavailable(f"the module of {function_id} is being restarted")
+        return function
+
+    def _enter(self, function_id: str, namespace: str | None, caller: Worker | None) -> Invocation:
+        """A row for a call from inside the engine; one by a worker in this process keeps to the limits of workers."""
+        function = self._find(namespace, function_id, for_worker=caller is not None)
+        if caller is not None:
+            self._admit(caller)
+        return self._row(function, None, caller)
+
+    def _admit(self, caller: Worker) -> None:
+        if self.draining:
+            raise ShuttingDown("the engine is stopping")
+        if len(caller.calling) >= self.limits.per_caller:
+            raise Overloaded(f"{self.limits.per_caller} invocations of this worker are in flight")
+
+    def _row(self, function: Function, wanted_id: str | None, caller: Worker | None) -> Invocation:
+        rows = self.ledger.rows
+        if len(rows) >= self.limits.in_all:
+            raise Overloaded(f"{self.limits.in_all} invocations are in flight")
+        if wanted_id is None:
+            return Invocation(self.ids.new(), function, caller)
+        known = wanted_id if _CANONICAL.fullmatch(wanted_id) else canonical_id(wanted_id)
+        own = known if known is not None and known not in rows else self.ids.new()
+        return Invocation(own, function, caller, known or wanted_id or None)
+
+    def _hand_over(self, row: Invocation, pieces: Sequence[Buffer], size: int) -> None:
+        """Send a call to the worker that runs it."""
+        worker = row.function.worker
+        if worker is None or worker.outlet is None or worker.closing:
+            raise ChannelSendFailed(f"the worker of {row.function.id} is closing")
+        if worker.receive_limit is not None and size > worker.receive_limit:
+            raise PayloadTooLarge(f"the call has {size} bytes, the executor's SDK reads at most {worker.receive_limit}")
+        if not worker.outlet.has_room(size):
+            raise Overloaded(f"too many bytes wait for the worker of {row.function.id}")
+        self.ledger.open(row)
+        worker.outlet.send(pieces, size)
+
+    def _start(self, row: Invocation, data: Raw, metadata: Raw, traceparent: str | None, baggage: str | None) -> Child:
+        """Run a handler inside the engine, in a task of its own that outlives the caller."""
+        sidecar = Payload(metadata) if memoryview(metadata) else None
+        call = Call(row.function.id, row.id, Payload(data), sidecar, row.caller, traceparent, baggage)
+        self.ledger.open(row)
+        row.child = self.invocations.start_soon(self._run, row, call, name=row.id, on_exit=partial(self._ended, row))
+        return row.child
+
+    async def _run(self, row: Invocation, call: Call) -> None:
+        handler = row.function.handler
+        assert handler is not None
+        try:
+            value = await handler(call)
+            if value is DEFERRED:
+                row.child = None
+            else:
+                self.ledger.finish(row, Payload.of(value).raw)
+        except InvocationError as error:
+            self.ledger.finish(row, error=to_error_body(error))
+        except Exception as error:  # noqa: BLE001  # the invocation boundary: a handler's bug is its caller's error
+            _log.error("invocation %s of %s failed", row.id, row.function.id, exc_info=error)
+            self.ledger.finish(row, error=to_error_body(FunctionFailed(str(error) or type(error).__name__)))
+
+    def _ended(self, row: Invocation, _: Exit) -> None:
+        """The handler's task is over; a killed one has not answered yet."""
+        if row.child is not None:
+            self.ledger.finish(row, error=STOPPED)
+
+    def _enqueue(self, caller: Worker, message: InvokeFunction) -> None:
+        """Hand a call to the queue module in a task of its own (5.3)."""
+        if self.draining:
+            raise ShuttingDown("the engine is stopping")
+        self.invocations.start_soon(self._enqueue_now, caller, message, name=f"enqueue/{self.ids.new()}")
+
+    async def _enqueue_now(self, caller: Worker, message: InvokeFunction) -> None:
+        assert isinstance(message.action, Enqueue)
+        receipt = self.ids.new()
+        namespace = check_namespace(message.namespace)
+        order = {
+            "queue": message.action.queue,
+            "function_id": message.function_id,
+            "data": Payload(message.data if memoryview(message.data) else Raw(b"null")).value,
+            "messageReceiptId": receipt,
+            "traceparent": message.traceparent,
+            "baggage": onward_baggage(message.function_id, message.baggage),
+            **({"namespace": namespace} if namespace != DEFAULT_NAMESPACE else {}),
+        }
+        try:
+            await self.invoke(ENQUEUE_FUNCTION, order)
+        except InvocationError as error:
+            failed = EnqueueFailed(f"{error.code}: {error.message}")
+            self._answer(caller, message, ABSENT, to_error_body(failed))
+            return
+        self._answer(caller, message, Payload.of({"messageReceiptId": receipt}).raw, None)
+
+
+def canonical_id(text: str) -> str | None:
+    """The canonical form of a UUID given in upper case, without hyphens or in braces; None for other text."""
+    if _CANONICAL.fullmatch(text):
+        return text
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None

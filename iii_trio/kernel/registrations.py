@@ -1,0 +1,176 @@
+"""What workers register, in the order they say it, under the namespace rules (wire-protocol 4.2, 7, 12.4).
+
+Until its namespace is fixed a worker's registrations are provisional members of `default` (C2): in force at once, kept
+in a journal, and moved when the announcement names another namespace.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from msgspec import Raw
+
+from iii_trio.protocol import ErrorBody, Payload
+from iii_trio.protocol.errors import Codes, InvalidNamespace
+from iii_trio.protocol.messages import (
+    ABSENT,
+    Message,
+    RegisterFunction,
+    RegisterService,
+    RegisterTrigger,
+    RegisterTriggerType,
+    RegistrationRejected,
+    TriggerRegistrationResult,
+    UnregisterFunction,
+    UnregisterTrigger,
+    UnregisterTriggerType,
+)
+
+from .functions import Function, FunctionRegistry, OwnershipConflict
+from .services import ServiceRegistry
+from .triggers import Trigger, TriggerRegistry, TriggerType, WorkerProvider
+from .workers import DEFAULT_NAMESPACE, Worker, check_namespace
+
+_log = logging.getLogger("iii_trio.registrations")
+_JOURNAL_LIMIT = 50_000
+
+
+@attrs.define(eq=False)
+class Registrations:
+    """Applies registration messages of workers to the registries. Never waits."""
+
+    functions: FunctionRegistry
+    triggers: TriggerRegistry
+    services: ServiceRegistry
+    _apply: dict[type[Message], Callable[[Worker, Any], bool]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._apply = {
+            RegisterFunction: self._register_function,
+            UnregisterFunction: self._unregister_function,
+            RegisterTriggerType: self._register_trigger_type,
+            UnregisterTriggerType: self._unregister_trigger_type,
+            RegisterTrigger: self._register_trigger,
+            UnregisterTrigger: self._unregister_trigger,
+            RegisterService: self._register_service,
+        }
+
+    def take(self, worker: Worker, message: Message) -> None:
+        """Apply one message now; a provisional one that would displace an owner waits for the namespace to be fixed."""
+        if worker.namespace is None:
+            if len(worker.early) >= _JOURNAL_LIMIT:
+                self.fix_namespace(worker, DEFAULT_NAMESPACE)
+            else:
+                worker.early.append(message)
+        self._apply[type(message)](worker, message)
+
+    def fix_namespace(self, worker: Worker, namespace: str) -> None:
+        """Settle where the worker's registrations live. Once settled it never changes (12.4)."""
+        if worker.namespace is not None:
+            if namespace != worker.namespace:
+                _log.warning("worker %s stays in namespace %s", worker.id, worker.namespace)
+            return
+        journal, worker.early = worker.early, []
+        if namespace != DEFAULT_NAMESPACE:
+            self.functions.remove_all(worker)
+            self.triggers.drop_worker(worker)
+        worker.namespace = namespace
+        for message in journal:
+            if namespace != DEFAULT_NAMESPACE or self._is_held(worker, message):
+                self._apply[type(message)](worker, message)
+
+    def _is_held(self, worker: Worker, message: Message) -> bool:
+        """Whether a provisional registration has had to wait: it names a function that is not the worker's (yet)."""
+        return isinstance(message, RegisterFunction) and (DEFAULT_NAMESPACE, message.id) not in worker.functions
+
+    def _register_function(self, worker: Worker, message: RegisterFunction) -> bool:
+        if message.invocation is not ABSENT and not Payload(message.invocation).is_null:
+            _log.warning(
+                "function %s of worker %s is HTTP-invoked, which this engine does not offer", message.id, worker.id
+            )
+            return False
+        function = Function(
+            message.id,
+            worker,
+            worker.home,
+            description=message.description,
+            request_format=optional(message.request_format),
+            response_format=optional(message.response_format),
+            metadata=optional(message.metadata),
+        )
+        holder = self.functions.find(function.namespace, function.id)
+        if worker.namespace is None and holder is not None and holder.owner is not worker:
+            return False
+        try:
+            replaced = self.functions.add(function)
+        except OwnershipConflict as conflict:
+            _log.warning("refused a registration of worker %s: %s", worker.id, conflict)
+            worker.tell(
+                RegistrationRejected(
+                    Codes.FUNCTION_NAMESPACE_CONFLICT, function.namespace, conflict.owner_id, function_id=function.id
+                )
+            )
+            return False
+        if replaced is not None:
+            _log.warning("function %s moved from %s to %s", function.id, replaced.owner.id, worker.id)
+        return True
+
+    def _unregister_function(self, worker: Worker, message: UnregisterFunction) -> bool:
+        return self.functions.remove(worker, worker.home, message.id)
+
+    def _register_trigger_type(self, worker: Worker, message: RegisterTriggerType) -> bool:
+        try:
+            namespace = worker.home if message.namespace is None else check_namespace(message.namespace)
+        except InvalidNamespace as error:
+            _log.warning("refused trigger type %s of worker %s: %s", message.id, worker.id, error)
+            return False
+        self.triggers.add_type(
+            TriggerType(
+                message.id,
+                worker,
+                WorkerProvider(worker),
+                namespace,
+                message.description,
+                optional(message.trigger_request_format),
+                optional(message.call_request_format),
+            )
+        )
+        return True
+
+    def _unregister_trigger_type(self, worker: Worker, message: UnregisterTriggerType) -> bool:
+        return self.triggers.remove_type(worker, message.namespace or worker.home, message.id)
+
+    def _register_trigger(self, worker: Worker, message: RegisterTrigger) -> bool:
+        try:
+            namespace = check_namespace(message.namespace)
+            check_namespace(message.trigger_namespace)
+        except InvalidNamespace as error:
+            body = ErrorBody(error.code, error.message)
+            worker.tell(TriggerRegistrationResult(message.id, message.trigger_type, message.function_id, body))
+            return False
+        self.triggers.add(
+            Trigger(
+                message.id,
+                message.trigger_type,
+                message.function_id,
+                optional(message.config) or Payload(Raw(b"null")),
+                optional(message.metadata),
+                namespace,
+                message.trigger_namespace,
+                worker,
+            )
+        )
+        return True
+
+    def _unregister_trigger(self, _: Worker, message: UnregisterTrigger) -> bool:
+        return self.triggers.remove(message.id)
+
+    def _register_service(self, _: Worker, message: RegisterService) -> bool:
+        return self.services.announce(message.name or message.id, message.description)
+
+
+def optional(raw: Raw) -> Payload | None:
+    """The payload of an optional field; absent and null mean the same."""
+    payload = Payload(Raw(bytes(raw)))
+    return None if not memoryview(raw) or payload.is_null else payload

@@ -1,0 +1,120 @@
+"""`engine::register_trigger` and `engine::unregister_trigger`: triggers that outlive who made them (wire-protocol 7.7)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from iii_trio.kernel import Call, Kernel, Trigger, Worker
+from iii_trio.kernel.registrations import optional
+from iii_trio.kernel.triggers import WorkerProvider
+from iii_trio.protocol import NULL, ErrorBody, Json
+from iii_trio.protocol.errors import Codes, IIIError, InvocationError
+from iii_trio.protocol.messages import Message, TriggerRegistrationResult
+
+from . import _schemas as schemas
+from ._built_in import BuiltIn
+from ._inputs import NewTrigger, OldTrigger, decode_input
+
+ACCEPTED = "trigger_accepted"
+"""The kernel event of a provider's consent; its subject is the trigger's id."""
+_PATIENCE = 10.0
+_UNREGISTER_FAILED = "unregister_failed"
+
+
+@attrs.define(eq=False)
+class Applicant(Worker):
+    """The registrant of a trigger until its provider has decided: no connection, it only hears the decision."""
+
+    refusal: ErrorBody | None = None
+    decided: trio.Event = attrs.field(factory=trio.Event)
+
+    def tell(self, message: Message) -> None:
+        assert isinstance(message, TriggerRegistrationResult)  # all that registrants are told
+        self.refusal = message.error
+        self.decided.set()
+
+
+@attrs.frozen
+class TriggerRegistration:
+    """Makes and removes triggers that belong to nobody: they live until they are removed by id."""
+
+    kernel: Kernel
+
+    def built_ins(self) -> tuple[BuiltIn, ...]:
+        return (
+            BuiltIn(
+                "engine::register_trigger",
+                "Registers a trigger that outlives its caller; waits up to 10 s for the provider to refuse it.",
+                NewTrigger,
+                schemas.CREATED,
+                self.register,
+            ),
+            BuiltIn.of(
+                "engine::unregister_trigger",
+                "Removes a trigger by its id.",
+                OldTrigger,
+                schemas.REMOVED,
+                self.unregister,
+            ),
+        )
+
+    async def register(self, call: Call) -> Json:
+        """Register, and wait at most 10 s for a worker that provides the type to answer; silence is consent.
+
+        Raises InvocationError `trigger_registration_failed`. Cancelled while it waits, the trigger stays.
+        """
+        await trio.lowlevel.checkpoint()
+        trigger, applicant = self._applied_for(decode_input(call, NewTrigger))
+        try:
+            with self._hearing_consent(trigger, applicant):
+                self.kernel.triggers.add(trigger)
+                refused_at_once = self.kernel.triggers.get(trigger.id) is not trigger
+                if trigger.bound is not None and isinstance(trigger.bound.provider, WorkerProvider):
+                    with trio.move_on_after(_PATIENCE):
+                        await applicant.decided.wait()
+        finally:
+            trigger.registrant = None
+        if applicant.refusal is not None:
+            raise self._refused(trigger, applicant.refusal, by_worker=not refused_at_once)
+        return {"id": trigger.id}
+
+    def unregister(self, _: Call, asked: OldTrigger) -> Json:
+        """Remove a trigger, live or parked. Raises InvocationError `unregister_failed` if its provider cannot end it."""
+        try:
+            return {"removed": self.kernel.triggers.remove(asked.id)}
+        except IIIError as error:
+            raise InvocationError(str(error), code=_UNREGISTER_FAILED) from error
+
+    def _applied_for(self, wanted: NewTrigger) -> tuple[Trigger, Applicant]:
+        trigger_id = self.kernel.ids.new()
+        applicant = Applicant(trigger_id)
+        trigger = Trigger(
+            trigger_id,
+            wanted.trigger_type,
+            wanted.function_id,
+            optional(wanted.config) or NULL,
+            optional(wanted.metadata),
+            trigger_namespace=wanted.trigger_namespace,
+            registrant=applicant,
+        )
+        return trigger, applicant
+
+    @contextmanager
+    def _hearing_consent(self, trigger: Trigger, applicant: Applicant) -> Iterator[None]:
+        def hear(kind: str, subject: str) -> None:
+            if kind == ACCEPTED and subject == trigger.id:
+                applicant.decided.set()
+
+        unlisten = self.kernel.events.listen(hear)
+        try:
+            yield
+        finally:
+            unlisten()
+
+    def _refused(self, trigger: Trigger, refusal: ErrorBody, *, by_worker: bool) -> InvocationError:
+        """Forget the trigger, whose id nobody learns; a worker's refusal is quoted with its own code."""
+        self.kernel.triggers.remove(trigger.id)
+        text = f"{refusal.code}: {refusal.message}" if by_worker else refusal.message
+        return InvocationError(text, code=Codes.TRIGGER_REGISTRATION_FAILED)

@@ -1,0 +1,28 @@
+"""The HTTP server of the engine: routes from `http` triggers, answered by functions (http.md)."""
+
+from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig
+from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, open_hypercorn
+from .seam import BodyLimitError, Headers, HttpServer, Listeners, Request, RequestHandler, Response, ServerLimits
+from .triggers import REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT
+
+__all__ = [
+    "ADDRESS_SERVICE",
+    "HARD_BODY_LIMIT",
+    "REQUEST_FORMAT",
+    "RESPONSE_FORMAT",
+    "TRIGGER_FORMAT",
+    "BindError",
+    "BodyLimitError",
+    "CorsConfig",
+    "Headers",
+    "HttpConfig",
+    "HttpModule",
+    "HttpServer",
+    "Listeners",
+    "Network",
+    "Request",
+    "RequestHandler",
+    "Response",
+    "ServerLimits",
+    "open_hypercorn",
+]

@@ -1,0 +1,79 @@
+"""The block of the http module in the configuration file (http.md 2)."""
+
+from typing import Any, Final
+
+import attrs
+
+HARD_BODY_LIMIT: Final = 64 << 20
+"""Bytes of a request body that is held in memory at most, with or without `body_limit`."""
+
+
+@attrs.frozen
+class CorsConfig:
+    """Which browsers' pages may read the answers (http.md 12)."""
+
+    allowed_origins: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata={"doc": "Origins that may read answers, compared whole. Empty, or with `*` among them: any origin."},
+    )
+    allowed_methods: tuple[str, ...] = attrs.field(
+        default=(), metadata={"doc": "Methods a preflight answer allows, sent as they stand here. Empty: any method."}
+    )
+
+
+def _nothing(_: object, __: "attrs.Attribute[Any]", value: tuple[Any, ...]) -> None:
+    if value:
+        raise ValueError(
+            "`middleware` is not offered yet: requests would reach their functions unguarded; remove the key"
+        )
+
+
+@attrs.frozen
+class HttpConfig:
+    """The HTTP server and its limits."""
+
+    port: int = attrs.field(
+        default=3111, metadata={"doc": "TCP port; 0 takes a free one, which is logged.", "minimum": 0, "maximum": 65535}
+    )
+    host: str = attrs.field(
+        default="0.0.0.0",  # noqa: S104  # as the specification says; without a file the engine binds 127.0.0.1
+        metadata={"doc": "Interface or host name to bind; IPv6 with or without brackets."},
+    )
+    default_timeout: int = attrs.field(
+        default=30_000,
+        metadata={"doc": "Milliseconds from routing to the head of the answer; then 504.", "minimum": 0},
+    )
+    concurrency_request_limit: int = attrs.field(
+        default=1024,
+        metadata={"doc": "Requests in progress at once; more wait in order of arrival. 0 means 1.", "minimum": 0},
+    )
+    cors: CorsConfig | None = attrs.field(
+        default=None, metadata={"doc": "Cross-origin rules. Absent: everything is allowed."}
+    )
+    middleware: tuple[dict[str, Any], ...] = attrs.field(
+        default=(),
+        validator=_nothing,
+        metadata={"doc": "Functions called before every handler. Not offered yet: only an empty list."},
+    )
+    body_limit: int | None = attrs.field(
+        default=None,
+        metadata={
+            "doc": "Bytes of a request body; more answers 413. Absent: no limit, but a JSON body of more than 64 MiB answers 413.",
+            "minimum": 0,
+        },
+    )
+
+    @property
+    def timeout(self) -> float:
+        """`default_timeout` in seconds."""
+        return self.default_timeout / 1000
+
+    @property
+    def body_in_memory(self) -> int:
+        """Bytes of a body that may be read into memory."""
+        return HARD_BODY_LIMIT if self.body_limit is None else min(self.body_limit, HARD_BODY_LIMIT)
+
+    @property
+    def slots(self) -> int:
+        """How many requests may be in progress."""
+        return max(1, self.concurrency_request_limit)

@@ -1,0 +1,111 @@
+"""One connection: reads for hypercorn's protocol, writes what it says, and keeps the deadlines."""
+
+import logging
+import math
+from typing import Final
+
+import attrs
+import trio
+from hypercorn.events import Closed, Event, RawData, Updated
+
+from .hypercorn_exchange import Exchanges
+from .hypercorn_protocol import Http1, Settings
+
+_log = logging.getLogger("iii_trio.http")
+_RECEIVE_SIZE: Final = 1 << 16
+
+
+@attrs.define(eq=False)
+class Connection:
+    """A client's connection. Its reader waits at most for the request it reads; a stop lets running requests finish."""
+
+    stream: trio.abc.Stream
+    settings: Settings
+    speaking: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    """The scope an answer is written in, shielded; the server sets its deadline when it is cancelled."""
+
+    _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _idle: bool = attrs.field(default=True, init=False)
+    _closing: bool = attrs.field(default=False, init=False)
+    _protocol: "Http1" = attrs.field(init=False)
+
+    async def run(self) -> None:
+        """Serve until either side closes; never raises an `Exception`. Cancelled, it cuts the connection."""
+        try:
+            async with Exchanges(self) as exchanges:
+                self._protocol = Http1(self.settings, exchanges, self.send)
+                self._reading.deadline = trio.current_time() + self.settings.limits.idle_timeout
+                with self._reading:
+                    await self._read()
+                await self._protocol.handle(Closed())
+        except* Exception as group:  # noqa: BLE001  # the connection boundary: its failure is its own
+            _log.error("an HTTP connection failed", exc_info=group)
+        finally:
+            await trio.aclose_forcefully(self.stream)
+
+    def close_if_idle(self) -> None:
+        """Close now unless a request is being answered."""
+        if self._reading.deadline < math.inf:
+            self._reading.cancel(reason="the server stops")
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                data = await self.stream.receive_some(_RECEIVE_SIZE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+            if not data:
+                return
+            if self._closing:
+                continue  # discard what comes after the end, so that the client sees the answer and not a reset
+            if self._idle:
+                self._idle = False
+                self._reading.deadline = trio.current_time() + self.settings.limits.head_timeout
+            await self._protocol.handle(RawData(bytes(data)))
+
+    async def send(self, event: Event) -> None:
+        """Take what the protocol has to say: bytes, the end, or whether it waits for a request."""
+        match event:
+            case RawData(data=data) if data:
+                await self._write(data)
+            case Updated(idle=True):
+                self._await_request()
+            case Updated():
+                self._idle, self._reading.deadline = False, math.inf
+            case Closed():
+                await self._close()
+
+    def _await_request(self) -> None:
+        self._idle = True
+        self._reading.deadline = trio.current_time() + self.settings.limits.idle_timeout
+
+    async def _write(self, data: bytes) -> None:
+        """Send, a piece at a time, each within the write deadline: a client that does not read is given up."""
+        view = memoryview(data)
+        try:
+            async with self._sending:
+                for start in range(0, len(view), _RECEIVE_SIZE):
+                    with trio.fail_after(self.settings.limits.write_timeout):
+                        await self.stream.send_all(view[start : start + _RECEIVE_SIZE])
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            self._reading.cancel(reason="the client takes no answer")
+
+    async def flush(self) -> None:
+        """Send what the protocol holds back."""
+        await self._protocol.flush()
+
+    async def _close(self) -> None:
+        """End our half; the reader goes on discarding for a moment and then closes."""
+        if self._closing:
+            return
+        self._closing = True
+        self._reading.deadline = trio.current_time() + self.settings.limits.linger
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):
+            try:
+                await self.stream.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._reading.cancel(reason="the client is gone")
+        else:
+            self._reading.cancel(reason="the stream cannot end by halves")
+        await self._protocol.handle(Closed())

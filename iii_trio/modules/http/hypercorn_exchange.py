@@ -1,0 +1,107 @@
+"""One request on a connection and its answer: between hypercorn's events and the seam."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import trio
+from hypercorn.trio.task_group import TaskGroup
+
+from .head import split_target
+from .hypercorn_protocol import Settings
+from .seam import Request, Response
+
+_PIECES_AHEAD: Final = 4
+_Send = Callable[[Any], Awaitable[None]]
+
+
+class Speaker(Protocol):
+    """The connection as an exchange needs it."""
+
+    settings: Settings
+    speaking: trio.CancelScope
+
+    async def flush(self) -> None:
+        """Send what the protocol holds back."""
+        ...
+
+
+class Exchanges(TaskGroup):
+    """The tasks of a connection: one for each request in turn."""
+
+    def __init__(self, connection: Speaker) -> None:
+        super().__init__()
+        self._connection = connection
+
+    async def spawn_app(self, _app: object, _config: object, scope: Any, send: _Send) -> Any:
+        """Begin the answer to a request; returns where hypercorn puts the pieces of its body."""
+        exchange = Exchange(self._connection, scope, send)
+        assert self._nursery is not None
+        self._nursery.start_soon(exchange.run, name="request")
+        return exchange.put
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, connection: Speaker, scope: Any, send: _Send) -> None:
+        self._connection, self._scope, self._send = connection, scope, send
+        self._client = trio.CancelScope()
+        self._put, self._pieces = trio.open_memory_channel[bytes](_PIECES_AHEAD)
+
+    async def put(self, event: Any) -> None:
+        """Take a piece of the body, its end, or the news that the client is gone. Waits while the handler is behind."""
+        if event["type"] == "http.disconnect":
+            self._client.cancel(reason="the client is gone")
+            self._put.close()
+        elif event["body"]:
+            try:
+                await self._put.send(event["body"])
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return  # answered already; nobody wants the rest
+        else:
+            self._put.close()
+
+    async def run(self) -> None:
+        """Answer, unless the client leaves first. The rest of the body is read before the connection goes on."""
+        settings = self._connection.settings
+        with self._put, self._pieces:
+            with self._client:
+                response = await settings.handler(self._request())
+            if self._client.cancel_called:
+                return
+            with trio.CancelScope(shield=True) as self._connection.speaking:
+                await self._send(self._head(response))
+                await self._send({"type": "http.response.body", "body": response.body, "more_body": True})
+                await self._connection.flush()
+            if not response.close:
+                await self._discard_rest(settings.limits.drain_timeout)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _request(self) -> Request:
+        path, query = split_target(self._target())
+        return Request(
+            self._scope["method"], path, query, self._scope["headers"], self._receive, self._scope["http_version"]
+        )
+
+    def _target(self) -> bytes:
+        query = self._scope["query_string"]
+        return bytes(self._scope["raw_path"] + (b"?" + query if query else b""))
+
+    def _head(self, response: Response) -> dict[str, Any]:
+        headers = list(response.headers)
+        if response.status != 204:
+            headers.append((b"content-length", b"%d" % len(response.body)))
+        if response.close:
+            headers.append((b"connection", b"close"))
+        return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._pieces.receive()
+        except trio.EndOfChannel:
+            return b""
+
+    async def _discard_rest(self, patience: float) -> None:
+        with trio.move_on_after(patience):
+            while await self._receive():
+                pass

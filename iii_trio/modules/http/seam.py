@@ -1,0 +1,119 @@
+"""The seam between the http module and whatever speaks HTTP on a socket: requests in, responses out."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import attrs
+import trio
+
+from iii_trio.protocol.errors import IIIError
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Header fields in their order; names in lower case."""
+
+Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
+
+
+class BodyLimitError(IIIError):
+    """The request body has more bytes than the reader takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request body has more than {limit} bytes")
+        self.limit = limit
+
+
+@attrs.frozen(eq=False)
+class Request:
+    """A request whose head is in and whose body may still be on its way.
+
+    `path` and `query` are the bytes of the target, without the `?` and not decoded. `receive` waits for the next piece of
+    the body and returns it, empty at the end; what is not received is discarded by the server. The handler is cancelled
+    when the client goes away.
+    """
+
+    method: str
+    path: bytes
+    query: bytes
+    headers: Headers
+    receive: Callable[[], Awaitable[bytes]] = attrs.field(repr=False)
+    http_version: str = "1.1"
+
+    @property
+    def declared_length(self) -> int | None:
+        """The body's size as the client announces it, None without `content-length`."""
+        return next((int(value) for name, value in self.headers if name == b"content-length"), None)
+
+    async def read_body(self, limit: int) -> bytes:
+        """Wait for the whole body. Raises BodyLimitError as soon as more than `limit` bytes are announced or there."""
+        pieces: list[bytes] = []
+        await self._each(limit, pieces.append)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def measure_body(self, limit: int) -> None:
+        """Wait for the whole body without keeping it. Raises BodyLimitError."""
+        await self._each(limit, lambda _: None)
+
+    async def _each(self, limit: int, take: Callable[[bytes], None]) -> None:
+        left = limit - (self.declared_length or 0)
+        if left >= 0:
+            left = limit
+            while left >= 0 and (piece := await self.receive()):
+                left -= len(piece)
+                take(piece)
+        if left < 0:
+            raise BodyLimitError(limit)
+
+
+@attrs.frozen
+class Response:
+    """An answer. The server adds `date` and the framing; `close` ends the connection after it."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+    close: bool = False
+
+
+RequestHandler = Callable[[Request], Awaitable[Response]]
+"""Answers one request. Runs in the connection's task, is cancelled with it, and never raises an `Exception`."""
+
+
+@attrs.frozen
+class ServerLimits:
+    """What a server takes from a peer (http.md 13); times in seconds, sizes in bytes."""
+
+    header_fields: int = 100
+    head_size: int = 408 * 1024
+    target_size: int = 65_534
+    connections: int = 16_384
+    head_timeout: float = 30.0
+    idle_timeout: float = 120.0
+    write_timeout: float = 30.0
+    drain_timeout: float = 30.0
+    linger: float = 2.0
+
+
+class HttpServer(Protocol):
+    """Speaks HTTP on the streams that listeners accept."""
+
+    async def serve(
+        self,
+        listeners: Listeners,
+        handler: RequestHandler,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept and answer until cancelled, or until `request_stop` and the last answer.
+
+        `task_status.started()` is called once connections are accepted. The listeners are closed in any case;
+        cancellation cuts every connection.
+        """
+        ...
+
+    def stop_accepting(self) -> None:
+        """Close the listeners; open connections go on."""
+        ...
+
+    def request_stop(self) -> None:
+        """Stop accepting, close idle connections, and let every request that runs have its answer."""
+        ...

@@ -1,0 +1,110 @@
+"""Runs an engine until a signal: the life of a process that is an engine (config-cli-modules 3)."""
+
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from actors import ActorError, StartError
+
+from .engine import Engine, run_engine
+from .protocol.errors import IIIError
+
+_log = logging.getLogger("iii_trio.serve")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StartFailed(IIIError):  # noqa: N818  what happened, in the words of its cause
+    """A part of the engine did not start. The text is that of the cause, which is chained."""
+
+
+class StartInterrupted(IIIError):  # noqa: N818  as above
+    """A signal came before the engine was up; what had started was stopped again."""
+
+
+async def serve_engine(engine: Engine, *, task_status: trio.TaskStatus[Engine] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run an engine of `build_engine` until SIGINT, SIGTERM, `engine.request_stop()` or cancellation.
+
+    Started, with the engine, once everything is up.
+
+    The first signal drains within the budgets, the second stops waiting for what still runs. In a thread that is not
+    the main one, signals are not received.
+
+    Raises:
+      StartFailed: a part did not start. StartInterrupted: a signal came first.
+      EngineCrashed: the engine gave up.
+      ModuleFailed: the engine stopped, and the first of the modules whose `destroy` failed was this.
+    """
+    failure: ActorError | IIIError | None = None
+    with _received_signals() as signals:
+        async with trio.open_nursery() as nursery:
+            stopping = _Stopping(engine, task_status)
+            nursery.start_soon(stopping.watch, signals)
+            try:
+                with stopping.start:
+                    await _run(engine, stopping)
+            except (ActorError, IIIError) as error:
+                failure = error  # raised below, where it leaves no group
+            nursery.cancel_scope.cancel(reason="the engine has stopped")
+    if isinstance(failure, StartError):
+        raise StartFailed(str(_speaking(failure))) from failure
+    if failure is not None:
+        raise failure
+    if stopping.start.cancelled_caught:
+        raise StartInterrupted("stopped by a signal during the start")
+    if engine.destroy_failures:
+        raise engine.destroy_failures[0]
+
+
+@attrs.define(eq=False)
+class _Stopping:
+    """What a signal means, before the engine is up, while it runs and while it stops."""
+
+    engine: Engine
+    task_status: trio.TaskStatus[Engine]
+    start: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    up: bool = False
+
+    async def watch(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            _log.info("received %s", signal.Signals(number).name)
+            if not self.up:
+                self.start.cancel(reason="a signal during the start")
+            elif self.engine.stop_requested:
+                self.engine.hasten_stop()
+            self.engine.request_stop()
+
+
+async def _run(engine: Engine, stopping: _Stopping) -> None:
+    async with run_engine(engine):
+        stopping.up = True
+        for name, (host, port) in engine.addresses.items():
+            _log.info("[READY] %s on %s:%s", name, host, port)
+        stopping.task_status.started(engine)
+        await engine.wait_stop_requested()
+        _log.warning("Shutting down engine and destroying workers")
+    _log.warning("Engine shutdown complete")
+
+
+@contextmanager
+def _received_signals() -> Iterator[AsyncIterator[int]]:
+    if threading.current_thread() is threading.main_thread():
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
+            yield signals
+    else:
+        never, nothing = trio.open_memory_channel[int](0)
+        with never, nothing:
+            yield nothing
+
+
+def _speaking(error: BaseException) -> BaseException:
+    """The outermost error of the chain of causes that is in the engine's own words, else the innermost."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+        if isinstance(error, IIIError):
+            break
+    return error

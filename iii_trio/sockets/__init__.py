@@ -1,0 +1,36 @@
+"""Frames in and out: the seam to the network, WebSockets driven in batches, bounded outboxes, heartbeats."""
+
+from .frames import BATCH, MAX_FRAME, MAX_MESSAGE, FrameSplitter
+from .handshake import KnownPath, Refusal, Upgrade, read_upgrade, refusal_response
+from .heartbeat import Heartbeat
+from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn
+from .reasons import CLOSE_CODES, CloseReason
+from .stream import BROKEN, RECEIVE_SIZE, ByteStream, SocketStream, TrioStream, own_stream
+from .websocket import Message, WebSocket
+
+__all__ = [
+    "BATCH",
+    "BROKEN",
+    "CLOSE_CODES",
+    "MAX_FRAME",
+    "MAX_MESSAGE",
+    "RECEIVE_SIZE",
+    "ByteStream",
+    "CloseReason",
+    "FrameSplitter",
+    "Heartbeat",
+    "KnownPath",
+    "Message",
+    "Outbox",
+    "OutboxLimits",
+    "OutboxStatistics",
+    "Refusal",
+    "SocketStream",
+    "TrioStream",
+    "Turn",
+    "Upgrade",
+    "WebSocket",
+    "own_stream",
+    "read_upgrade",
+    "refusal_response",
+]

@@ -1,0 +1,143 @@
+"""WebSocket frames (RFC 6455): the common ones by hand, every other whole through `websockets`' protocol (wire-protocol 1.2)."""
+
+import struct
+
+import attrs
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import CTRL_OPCODES, Frame, Opcode
+from websockets.protocol import Protocol, Side
+from websockets.speedups import apply_mask
+
+from .reasons import CloseReason
+
+MAX_FRAME = 16 * 1024 * 1024
+MAX_MESSAGE = 64 * 1024 * 1024
+BATCH = 64
+"""Messages handled before other connections get their turn."""
+
+_COMMON = 0x81  # FIN and TEXT, no reserved bits
+_MASKED = 0x80
+
+
+def frame_header(size: int) -> bytes:
+    """The header of an unmasked, unfragmented text frame of `size` bytes."""
+    if size < 126:
+        return bytes((_COMMON, size))
+    if size < 65536:
+        return struct.pack("!BBH", _COMMON, 126, size)
+    return struct.pack("!BBQ", _COMMON, 127, size)
+
+
+def control_frame(opcode: Opcode, data: bytes = b"") -> bytes:
+    """A `Ping`, `Pong` or `Close` of this side, ready to be sent."""
+    return Frame(opcode, data).serialize(mask=False)
+
+
+def close_frame(code: int | None) -> bytes:
+    """A `Close` with a status, or without."""
+    return control_frame(Opcode.CLOSE, b"" if code is None else struct.pack("!H", code))
+
+
+@attrs.frozen
+class Incomplete:
+    """The bytes end inside a frame. `size` is the whole frame's when its header is there, else 0."""
+
+    size: int
+
+
+@attrs.define(eq=False)
+class FrameSplitter:
+    """Turns bytes into messages and knows how the peer's side ended. No I/O; fed with whole frames.
+
+    `answer` collects control frames to be sent back (pongs, the close).
+    """
+
+    ended: CloseReason | None = None
+    answer: list[bytes] = attrs.field(factory=list)
+    _protocol: Protocol | None = None
+    _fragments: list[bytes] | None = None
+    _fragments_size: int = 0
+    _fragments_text: bool = True
+
+    def split(self, data: memoryview, position: int, batch: list[bytes | memoryview]) -> tuple[int, Incomplete | None]:
+        """Add messages from `position` on to `batch`: text as bytes, binary as a memoryview, at most `BATCH`.
+
+        Returns the position after the last whole frame, and what is missing if the bytes end inside the next one.
+        Stops where the peer's side ended; `ended` says why.
+        """
+        length = len(data)
+        while len(batch) < BATCH and self.ended is None:
+            if length - position < 2:
+                return position, Incomplete(0)
+            second = data[position + 1]
+            size = second & 0x7F
+            start = position + 2
+            if size == 126:
+                start += 2
+            elif size == 127:
+                start += 8
+            if length < start:
+                return position, Incomplete(0)
+            if size > 125:
+                size = int.from_bytes(data[position + 2 : start], "big")
+                if size > MAX_FRAME:
+                    self.ended = CloseReason.TOO_BIG
+                    break
+            if second & _MASKED:
+                start += 4
+            end = start + size
+            if length < end:
+                return position, Incomplete(end - position)
+            if data[position] == _COMMON and second & _MASKED and self._fragments is None:
+                text = apply_mask(data[start:end], data[start - 4 : start])  # type: ignore[arg-type]  # takes any buffer
+                if text.isascii() or self._is_utf8(text):
+                    batch.append(text)
+            else:
+                self._uncommon(bytes(data[position:end]), batch)
+            position = end
+        return position, None
+
+    def _is_utf8(self, text: bytes) -> bool:
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            self.ended = CloseReason.NOT_UTF8
+            return False
+        return True
+
+    def _uncommon(self, frame: bytes, batch: list[bytes | memoryview]) -> None:
+        """Control frames, fragments, binary, violations: one whole frame through the protocol, which checks the rules."""
+        if self._protocol is None:
+            self._protocol = Protocol(Side.SERVER, max_size=MAX_MESSAGE)
+        self._protocol.receive_data(frame)
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame):
+                self._take(event, batch)
+        if (problem := self._protocol.parser_exc) is not None:
+            self.ended = CloseReason.TOO_BIG if isinstance(problem, PayloadTooBig) else CloseReason.PROTOCOL_ERROR
+            self._protocol.data_to_send()
+        else:
+            self.answer.extend(data for data in self._protocol.data_to_send() if data)
+
+    def _take(self, event: Frame, batch: list[bytes | memoryview]) -> None:
+        if event.opcode is Opcode.CLOSE:
+            self.ended = CloseReason.PEER_CLOSED
+        if event.opcode in CTRL_OPCODES:
+            return
+        if event.opcode is not Opcode.CONT:
+            self._fragments, self._fragments_size = [], 0
+            self._fragments_text = event.opcode is Opcode.TEXT
+        assert self._fragments is not None
+        self._fragments.append(bytes(event.data))
+        self._fragments_size += len(event.data)
+        if self._fragments_size > MAX_MESSAGE:
+            self.ended = CloseReason.TOO_BIG
+        elif event.fin:
+            self._complete(b"".join(self._fragments), batch)
+
+    def _complete(self, message: bytes, batch: list[bytes | memoryview]) -> None:
+        self._fragments = None
+        if not self._fragments_text:
+            batch.append(memoryview(message))
+        elif message.isascii() or self._is_utf8(message):
+            batch.append(message)

@@ -1,0 +1,196 @@
+"""The worker listener: accepts, answers the opening handshake, and hands each worker to its connection actor."""
+
+import errno
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import attrs
+import trio
+
+from actors import Child, DynamicSupervisor, Exit, MaxChildrenReached, SupervisorStopped
+from iii_trio.kernel import Kernel
+from iii_trio.sockets import (
+    BROKEN,
+    RECEIVE_SIZE,
+    ByteStream,
+    CloseReason,
+    Heartbeat,
+    KnownPath,
+    Outbox,
+    OutboxLimits,
+    Refusal,
+    Turn,
+    Upgrade,
+    WebSocket,
+    own_stream,
+    read_upgrade,
+    refusal_response,
+)
+
+from .connection import Connection
+
+_log = logging.getLogger("iii_trio.listener")
+WORKERS, TELEMETRY = "/", "/otel"
+_PATHS = KnownPath(WORKERS, TELEMETRY)
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_ACCEPT_PAUSE = 0.1
+
+Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
+OpenListeners = Callable[[], Awaitable[Listeners]]
+
+
+@attrs.frozen
+class ListenerSettings:
+    """How a listener treats its peers; all times in seconds."""
+
+    handshake_timeout: float = 10.0
+    heartbeat: Heartbeat = attrs.field(factory=Heartbeat)
+    outbox: OutboxLimits = attrs.field(factory=OutboxLimits)
+    namespace_grace: float = 5.0
+
+
+@attrs.frozen
+class ListenerStatistics:
+    """Open connections, and how every closed one ended."""
+
+    workers: int
+    telemetry: int
+    closed: dict[str, int]
+
+
+@attrs.define(eq=False)
+class WorkerListener:
+    """Accepts workers on one address. Connections live in `connections` and outlast a crash of the accept loop."""
+
+    kernel: Kernel
+    connections: DynamicSupervisor
+    settings: ListenerSettings
+    turn: Turn
+    open_listeners: OpenListeners
+    """Binds the address, anew at every start; raises OSError."""
+
+    _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
+    _open: dict[str, Connection] = attrs.field(factory=dict)
+    _telemetry: int = 0
+    _closed: Counter[str] = attrs.field(factory=Counter)
+    _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Bind, accept until told to stop, keep the heartbeat until cancelled."""
+        listeners = await self.open_listeners()
+        self._accepting = trio.CancelScope()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.settings.heartbeat.run, self._open.values, self.kernel.clock.monotonic)
+            with self._accepting:
+                async with trio.open_nursery() as accepting:
+                    for listener in listeners:
+                        accepting.start_soon(self._accept, listener)
+                    task_status.started()
+
+    def stop_accepting(self) -> None:
+        """Close the address; open connections stay. Part of the drain."""
+        self._accepting.cancel(reason="the engine is draining")
+
+    async def _accept(self, listener: trio.abc.Listener[trio.abc.Stream]) -> None:
+        async with listener:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except trio.ClosedResourceError:
+                    return
+                except OSError as error:
+                    if error.errno not in _EXHAUSTED:
+                        raise
+                    _log.error("cannot accept a connection: %s; trying again", error.strerror)
+                    await trio.sleep(_ACCEPT_PAUSE)
+                    continue
+                self.serve(stream)
+
+    def serve(self, accepted: trio.abc.Stream) -> Child | None:
+        """Take one connected stream as a child of `connections`; refuse it when there are too many."""
+        try:
+            stream = own_stream(accepted, self._shared)
+        except OSError:
+            return None  # gone before it was accepted
+        try:
+            worker_id = self.kernel.ids.new()
+            return self.connections.start_soon(
+                self._serve, stream, worker_id, name=worker_id, on_exit=partial(self._ended, stream)
+            )
+        except (MaxChildrenReached, SupervisorStopped):
+            self._closed[CloseReason.TOO_MANY_CONNECTIONS] += 1
+            stream.close()
+            return None
+
+    def _ended(self, stream: ByteStream, _: Exit) -> None:
+        stream.close()
+
+    async def _serve(self, stream: ByteStream, worker_id: str) -> None:
+        with trio.move_on_after(self.settings.handshake_timeout) as deadline:
+            request = await read_upgrade(stream, _PATHS)
+            if isinstance(request, Refusal):
+                self._closed[CloseReason.HANDSHAKE_REFUSED] += 1
+                await _say(stream, refusal_response(request))
+                return
+        if deadline.cancelled_caught:
+            self._closed[CloseReason.HANDSHAKE_TIMEOUT] += 1
+        elif isinstance(request, Upgrade):
+            await self._upgraded(stream, worker_id, request)
+
+    async def _upgraded(self, stream: ByteStream, worker_id: str, request: Upgrade) -> None:
+        async with trio.open_nursery() as nursery:
+            connection: Connection | None = None
+
+            def fail(reason: CloseReason) -> None:
+                if connection is not None:
+                    connection.stop(reason)
+                else:
+                    nursery.cancel_scope.cancel(reason=reason)
+
+            outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
+            socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())
+            socket.begin(request.response, request.leftover)
+            if request.path == TELEMETRY:
+                reason = await self._sink(socket)
+            else:
+                connection = self._connect(socket, worker_id, stream.peer_address)
+                try:
+                    reason = await connection.run()
+                finally:
+                    del self._open[worker_id]
+            self._closed[reason] += 1
+            nursery.cancel_scope.cancel()
+
+    def _connect(self, socket: WebSocket, worker_id: str, address: str | None) -> Connection:
+        worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=address)
+        settled_by = self.kernel.clock.monotonic() + self.settings.namespace_grace
+        connection = self._open[worker_id] = Connection(self.kernel, worker, socket, self.turn, settled_by)
+        return connection
+
+    async def _sink(self, socket: WebSocket) -> CloseReason:
+        """The telemetry endpoint: takes everything, answers nothing but pings (1.2)."""
+        self._telemetry += 1
+        try:
+            while await socket.receive_batch():
+                pass
+        finally:
+            self._telemetry -= 1
+            reason = socket.ended or CloseReason.SHUTDOWN
+            await socket.close(reason)
+        return reason
+
+    def statistics(self) -> ListenerStatistics:
+        """Counts, for monitoring."""
+        return ListenerStatistics(len(self._open), self._telemetry, dict(self._closed))
+
+
+async def _say(stream: ByteStream, data: bytes) -> None:
+    """Send a short answer whole; the deadline is the caller's."""
+    try:
+        while data:
+            data = data[await stream.send_some((data,), len(data)) :]
+        stream.end_sending()
+    except BROKEN:
+        pass  # the peer did not wait for its refusal
