@@ -61,8 +61,8 @@ class Child:
         self.request_stop = getattr(value, "request_stop", self.request_stop)
         if self._on_ready is not None:
             self._on_ready()
-        if self.settled is not None:
-            self.settled.set()
+        assert self.settled is not None
+        self.settled.set()
 
     async def wait_stopped(self) -> Exit:
         """Wait for its end. Cancellation only ends the wait."""

@@ -5,7 +5,7 @@ class ActorError(Exception):
     """Base of every error this package raises of its own accord."""
 
 
-class ActorStopped(ActorError):  # noqa: N818  the field's word, here and below
+class ActorStopped(ActorError):
     """The incarnation at `path` has ended, or is ending: it will not answer. `__cause__` is its crash, if any."""
 
     def __init__(self, path: str) -> None:
@@ -13,7 +13,7 @@ class ActorStopped(ActorError):  # noqa: N818  the field's word, here and below
         self.path = path
 
 
-class MailboxFull(ActorError):  # noqa: N818
+class MailboxFull(ActorError):
     """`send_nowait` met a mailbox holding its full `size` messages."""
 
     def __init__(self, path: str, size: int) -> None:
@@ -30,7 +30,7 @@ class StartError(ActorError):
         self.__cause__ = cause
 
 
-class RestartLimitReached(ActorError):  # noqa: N818
+class RestartLimitReached(ActorError):
     """The children of `path` needed more than `intensity` restarts in `period` seconds. `__cause__` is the last crash."""
 
     def __init__(self, path: str, intensity: float, period: float) -> None:
@@ -38,7 +38,7 @@ class RestartLimitReached(ActorError):  # noqa: N818
         self.path, self.intensity, self.period = path, intensity, period
 
 
-class MaxChildrenReached(ActorError):  # noqa: N818
+class MaxChildrenReached(ActorError):
     """The dynamic supervisor at `path` runs `limit` children already."""
 
     def __init__(self, path: str, limit: int) -> None:
@@ -46,7 +46,7 @@ class MaxChildrenReached(ActorError):  # noqa: N818
         self.path, self.limit = path, limit
 
 
-class SupervisorStopped(ActorError):  # noqa: N818
+class SupervisorStopped(ActorError):
     """The dynamic supervisor at `path`, asked for a child, is not running or is about to stop."""
 
     def __init__(self, path: str) -> None:
@@ -54,7 +54,7 @@ class SupervisorStopped(ActorError):  # noqa: N818
         self.path = path
 
 
-class Killed(ActorError):  # noqa: N818
+class Killed(ActorError):
     """A child was cancelled by somebody other than its supervisor; `reason` is what they gave."""
 
     def __init__(self, reason: str) -> None:

@@ -35,7 +35,7 @@ class Call:
         self.answered.set()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ActorRef(Generic[M_contra]):
     """Names one incarnation of an actor. After a restart it stays stopped: ask the supervisor for the new one.
 
@@ -43,17 +43,17 @@ class ActorRef(Generic[M_contra]):
     """
 
     path: str
-    mailbox_size: int = attrs.field(repr=False)
+    mailbox_size: int
     exit: Exit | None = attrs.field(default=None, init=False)
-    _cause: Exception | None = attrs.field(default=None, init=False, repr=False)
-    _handled: int = attrs.field(default=0, init=False, repr=False)
-    _peak: int = attrs.field(default=0, init=False, repr=False)
-    _current: Call | None = attrs.field(default=None, init=False, repr=False)
-    _calls: dict[Call, None] = attrs.field(factory=dict, init=False, repr=False)
-    _ended: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
-    _send: trio.MemorySendChannel[Any] = attrs.field(init=False, repr=False)
-    _receive: trio.MemoryReceiveChannel[Any] = attrs.field(init=False, repr=False)
-    stop_requested_at: float | None = attrs.field(default=None, init=False, repr=False)
+    _cause: Exception | None = attrs.field(default=None, init=False)
+    _handled: int = attrs.field(default=0, init=False)
+    _peak: int = attrs.field(default=0, init=False)
+    _current: Call | None = attrs.field(default=None, init=False)
+    _calls: dict[Call, None] = attrs.field(factory=dict, init=False)
+    _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _send: trio.MemorySendChannel[Any] = attrs.field(init=False)
+    _receive: trio.MemoryReceiveChannel[Any] = attrs.field(init=False)
+    stop_requested_at: float | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[Any](self.mailbox_size)
@@ -132,6 +132,9 @@ class ActorRef(Generic[M_contra]):
         now = self._receive.statistics()
         queued, waiting = now.current_buffer_used, now.tasks_waiting_send
         return ActorStatistics(self._handled, queued, max(self._peak, queued), waiting)
+
+    def __repr__(self) -> str:
+        return f"<ActorRef {self.path}: {self.exit or 'running'}>"
 
 
 class Mailbox(ActorRef[Any]):

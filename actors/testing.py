@@ -27,7 +27,7 @@ from ._errors import ActorStopped
 __all__ = ["Aim", "Injected", "sweep"]
 
 
-class Injected(Exception):  # noqa: N818  it is no error
+class Injected(Exception):
     """What a swept block raises instead of being cancelled, when the sweep is for crashes."""
 
 

@@ -14,9 +14,7 @@ import attrs
 LogFormat = Literal["default", "json"]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _COLOURS = {"ERROR": "31", "WARN": "33", "INFO": "32", "DEBUG": "34"}
-_LEVELS = MappingProxyType(
-    {"trace": "DEBUG", "debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "off": "CRITICAL"}
-)
+_LEVELS = MappingProxyType({"trace": "DEBUG", "debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"})
 _NAMES = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 
 

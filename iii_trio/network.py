@@ -1,7 +1,6 @@
 """Where listeners come from: TCP in production, memory in tests. A taken port is one clear error naming its owner."""
 
 import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -97,6 +96,6 @@ def _entries(folder: Path) -> list[Path]:
 
 def _target(link: Path) -> str:
     try:
-        return os.readlink(link)
+        return str(link.readlink())
     except OSError:
         return ""

@@ -18,11 +18,11 @@ _log = logging.getLogger("iii_trio.serve")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StartFailed(IIIError):  # noqa: N818  what happened, in the words of its cause
+class StartFailed(IIIError):
     """A part of the engine did not start. The text is that of the cause, which is chained."""
 
 
-class StartInterrupted(IIIError):  # noqa: N818  as above
+class StartInterrupted(IIIError):
     """A signal came before the engine was up; what had started was stopped again."""
 
 

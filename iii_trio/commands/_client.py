@@ -2,23 +2,25 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import attrs
 import trio
 from msgspec import Raw
-from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, open_websocket
+from trio_websocket import ConnectionRejected
 
 from iii_trio.protocol import decode, encode
 from iii_trio.protocol.errors import IIIError, RemoteProtocolError
 from iii_trio.protocol.messages import InvocationResult, InvokeFunction
+from iii_trio.worker._errors import LinkLost
+from iii_trio.worker._websocket import open_websocket
+from iii_trio.worker._wire import Address, Wire
 
-_MAX_MESSAGE: Final = 64 << 20  # as large as the engine's largest (wire-protocol 1.2)
-_READ_SIZE: Final = 64 << 10
 _GOODBYE: Final = 1.0
 
 
-class EngineUnreachable(IIIError):  # noqa: N818  a state of affairs, as the command reports it
+class EngineUnreachable(IIIError):
     """There is no engine at the address, it went away during the call, or it did not answer in time."""
 
 
@@ -51,59 +53,55 @@ def ask(engine: EngineAddress, question: Question, timeout: float) -> Invocation
     return trio.run(_ask, engine, question, timeout)
 
 
-async def _ask(engine: EngineAddress, question: Question, timeout: float) -> InvocationResult:
-    with trio.move_on_after(timeout):
-        return await _call(engine, question)
-    raise EngineUnreachable(f"Timed out waiting for the engine at {engine} ({timeout:g} s)")
-
-
-async def _call(engine: EngineAddress, question: Question) -> InvocationResult:
-    answer: InvocationResult | None = None
-    try:
-        async with open_websocket(
-            engine.host,
-            engine.port,
-            "/",
-            use_ssl=False,
-            max_message_size=_MAX_MESSAGE,
-            receive_buffer_size=_READ_SIZE,
-            disconnect_timeout=_GOODBYE,
-        ) as socket:
-            await socket.send_message(_message(question))
-            answer = await _answer(socket, question.invocation_id)
-    except (HandshakeError, ConnectionClosed) as error:
-        if answer is None:  # a goodbye that fails takes nothing away from an answer
-            raise EngineUnreachable(f"cannot reach the engine at {engine}: {_reason(error)}") from error
-    assert answer is not None
-    return answer
-
-
-def _message(question: Question) -> str:
-    return encode(
-        InvokeFunction(
-            question.function_id, question.invocation_id, data=Raw(question.payload), namespace=question.namespace
-        )
-    ).decode()
-
-
-async def _answer(socket: WebSocketConnection, invocation_id: str) -> InvocationResult:
-    while True:
-        text = await socket.get_message()
+async def _ask(engine: EngineAddress, question: Question, seconds: float) -> InvocationResult:
+    address = Address(engine.host, engine.port, "/", secure=False)
+    with trio.move_on_after(seconds):
         try:
-            message = decode(text.encode() if isinstance(text, str) else text)
+            async with open_websocket(address, {}, partial(_open_stream, engine)) as wire:
+                await wire.send(_message(question))
+                answer = await _answer(wire, question.invocation_id)
+                await _close(wire)
+                return answer
+        except LinkLost as error:
+            raise EngineUnreachable(f"cannot reach the engine at {engine}: {_reason(error)}") from error
+    raise EngineUnreachable(f"Timed out waiting for the engine at {engine} ({seconds:g} s)")
+
+
+async def _open_stream(engine: EngineAddress) -> trio.abc.Stream:
+    try:
+        return await trio.open_tcp_stream(engine.host, engine.port)
+    except OSError as error:
+        raise OSError(", ".join(dict.fromkeys(_failures(error)))) from error
+
+
+def _message(question: Question) -> bytes:
+    data = Raw(question.payload)
+    return encode(InvokeFunction(question.function_id, question.invocation_id, data=data, namespace=question.namespace))
+
+
+async def _answer(wire: Wire, invocation_id: str) -> InvocationResult:
+    while True:
+        try:
+            message = decode(await wire.receive())
         except RemoteProtocolError:
             continue  # a message of another release
         if isinstance(message, InvocationResult) and message.invocation_id == invocation_id:
             return message
 
 
-def _reason(error: HandshakeError | ConnectionClosed) -> str:
-    if isinstance(error, ConnectionClosed):
-        return "the connection was closed before the answer came"
-    if isinstance(error, ConnectionRejected):
-        return f"what listens there is no engine (HTTP status {error.status_code})"
-    failures = dict.fromkeys(_failures(error))
-    return ", ".join(failures) or f"no WebSocket handshake ({type(error).__name__})"
+async def _close(wire: Wire) -> None:
+    """Say goodbye; that it fails takes nothing away from the answer."""
+    with trio.move_on_after(_GOODBYE):
+        try:
+            await wire.aclose()
+        except LinkLost:
+            return
+
+
+def _reason(error: LinkLost) -> str:
+    if isinstance(error.__cause__, ConnectionRejected):
+        return f"what listens there is no engine (HTTP status {error.__cause__.status_code})"
+    return str(error)
 
 
 def _failures(error: BaseException) -> Iterator[str]:

@@ -11,7 +11,7 @@ from iii_trio.protocol.errors import IIIError, RemoteProtocolError
 _SHOWN = 200
 
 
-class BadPayload(IIIError):  # noqa: N818  it is the payload that is bad
+class BadPayload(IIIError):
     """The words of the command line make no payload; the text says which and why."""
 
 

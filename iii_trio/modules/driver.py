@@ -98,15 +98,16 @@ class Supervised:
     owner: ModuleOwner
     make: Callable[[], RunningModule]
 
-    async def __call__(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def __call__(self, *, task_status: trio.TaskStatus[RunningModule]) -> None:
         """Run one incarnation. Its functions answer `module_unavailable` from its end to the next one's readiness.
 
         Raises ModuleFailed for whatever kept it from becoming ready.
         """
-        readiness = _Readiness(self.owner, task_status)
+        module = self.make()
+        readiness = _Readiness(self.owner, module, task_status)
         try:
-            await self.make().run(self.kernel, task_status=readiness)
-        except Exception as raised:
+            await module.run(self.kernel, task_status=readiness)
+        except Exception as raised:  # noqa: BLE001  # the child wrapper: every error goes on, named after its module
             error = _alone(raised)
             if readiness.given or isinstance(error, ModuleFailed):
                 raise error from error.__cause__
@@ -118,13 +119,16 @@ class Supervised:
 
 @attrs.define(eq=False)
 class _Readiness:
+    """Tells the supervisor which object is up: one with `request_stop` is asked before it is cancelled."""
+
     owner: ModuleOwner
-    inner: trio.TaskStatus[None]
+    module: RunningModule
+    inner: trio.TaskStatus[RunningModule]
     given: bool = False
 
-    def started(self, value: None = None) -> None:
+    def started(self, value: None = None) -> None:  # noqa: ARG002  # the protocol's parameter
         self.owner.available = self.given = True
-        self.inner.started(value)
+        self.inner.started(self.module)
 
 
 def _alone(error: Exception) -> Exception:

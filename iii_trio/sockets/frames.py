@@ -55,11 +55,12 @@ class FrameSplitter:
     ended: CloseReason | None = None
     answer: list[bytes] = attrs.field(factory=list)
     _protocol: Protocol | None = None
-    _fragments: list[bytes] | None = None
-    _fragments_size: int = 0
+    _fragments: bytearray | None = None  # one buffer: a list of one-byte fragments would cost many times their size
     _fragments_text: bool = True
 
-    def split(self, data: memoryview, position: int, batch: list[bytes | memoryview]) -> tuple[int, Incomplete | None]:
+    def split(  # noqa: C901  # the hot loop: calls between its steps cost more than the steps
+        self, data: memoryview, position: int, batch: list[bytes | memoryview]
+    ) -> tuple[int, Incomplete | None]:
         """Add messages from `position` on to `batch`: text as bytes, binary as a memoryview, at most `BATCH`.
 
         Returns the position after the last whole frame, and what is missing if the bytes end inside the next one.
@@ -125,15 +126,14 @@ class FrameSplitter:
         if event.opcode in CTRL_OPCODES:
             return
         if event.opcode is not Opcode.CONT:
-            self._fragments, self._fragments_size = [], 0
+            self._fragments = bytearray()
             self._fragments_text = event.opcode is Opcode.TEXT
         assert self._fragments is not None
-        self._fragments.append(bytes(event.data))
-        self._fragments_size += len(event.data)
-        if self._fragments_size > MAX_MESSAGE:
+        self._fragments += event.data
+        if len(self._fragments) > MAX_MESSAGE:
             self.ended = CloseReason.TOO_BIG
         elif event.fin:
-            self._complete(b"".join(self._fragments), batch)
+            self._complete(bytes(self._fragments), batch)
 
     def _complete(self, message: bytes, batch: list[bytes | memoryview]) -> None:
         self._fragments = None

@@ -63,7 +63,7 @@ class Connection:
             with self._reading:
                 await self._read()
             self._conclude(self.socket.ended or CloseReason.CRASHED)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # the connection boundary: a bug here costs one worker its connection, never the engine
             _log.exception("connection of worker %s failed", self.worker.id)
             self._conclude(CloseReason.CRASHED)

@@ -30,6 +30,7 @@ from iii_trio.sockets import (
 )
 
 from .connection import Connection
+from .telemetry import TelemetrySink
 
 _log = logging.getLogger("iii_trio.listener")
 WORKERS, TELEMETRY = "/", "/otel"
@@ -72,8 +73,7 @@ class WorkerListener:
     """Binds the address, anew at every start; raises OSError."""
 
     _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
-    _open: dict[str, Connection] = attrs.field(factory=dict)
-    _telemetry: int = 0
+    _open: dict[str, Connection | TelemetrySink] = attrs.field(factory=dict)
     _closed: Counter[str] = attrs.field(factory=Counter)
     _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -116,13 +116,15 @@ class WorkerListener:
             return None  # gone before it was accepted
         try:
             worker_id = self.kernel.ids.new()
-            return self.connections.start_soon(
+            child = self.connections.start_soon(
                 self._serve, stream, worker_id, name=worker_id, on_exit=partial(self._ended, stream)
             )
         except (MaxChildrenReached, SupervisorStopped):
             self._closed[CloseReason.TOO_MANY_CONNECTIONS] += 1
             stream.close()
             return None
+        child.request_stop = partial(self._request_stop, worker_id, child)
+        return child
 
     def _ended(self, stream: ByteStream, _: Exit) -> None:
         stream.close()
@@ -141,49 +143,42 @@ class WorkerListener:
 
     async def _upgraded(self, stream: ByteStream, worker_id: str, request: Upgrade) -> None:
         async with trio.open_nursery() as nursery:
-            connection: Connection | None = None
+            peer: Connection | TelemetrySink | None = None
 
             def fail(reason: CloseReason) -> None:
-                if connection is not None:
-                    connection.stop(reason)
-                else:
-                    nursery.cancel_scope.cancel(reason=reason)
+                if peer is not None:
+                    peer.stop(reason)
 
             outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
             socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())
-            socket.begin(request.response, request.leftover)
-            if request.path == TELEMETRY:
-                reason = await self._sink(socket)
-            else:
-                connection = self._connect(socket, worker_id, stream.peer_address)
-                try:
-                    reason = await connection.run()
-                finally:
-                    del self._open[worker_id]
-            self._closed[reason] += 1
-            nursery.cancel_scope.cancel()
+            is_worker = request.path == WORKERS
+            peer = self._connection(socket, worker_id) if is_worker else TelemetrySink(socket)
+            self._open[worker_id] = peer
+            try:
+                socket.begin(request.response, request.leftover)
+                await peer.run()
+            finally:
+                del self._open[worker_id]
+                self._closed[peer.reason or CloseReason.CRASHED] += 1
+                nursery.cancel_scope.cancel()
 
-    def _connect(self, socket: WebSocket, worker_id: str, address: str | None) -> Connection:
-        worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=address)
+    def _connection(self, socket: WebSocket, worker_id: str) -> Connection:
+        worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=socket.stream.peer_address)
         settled_by = self.kernel.clock.monotonic() + self.settings.namespace_grace
-        connection = self._open[worker_id] = Connection(self.kernel, worker, socket, self.turn, settled_by)
-        return connection
+        return Connection(self.kernel, worker, socket, self.turn, settled_by)
 
-    async def _sink(self, socket: WebSocket) -> CloseReason:
-        """The telemetry endpoint: takes everything, answers nothing but pings (1.2)."""
-        self._telemetry += 1
-        try:
-            while await socket.receive_batch():
-                pass
-        finally:
-            self._telemetry -= 1
-            reason = socket.ended or CloseReason.SHUTDOWN
-            await socket.close(reason)
-        return reason
+    def _request_stop(self, worker_id: str, child: Child) -> None:
+        """The engine stops: a peer hears so, one that is still shaking hands is dropped."""
+        peer = self._open.get(worker_id)
+        if peer is None:
+            child.cancel("the engine is stopping")
+        else:
+            peer.stop(CloseReason.SHUTDOWN)
 
     def statistics(self) -> ListenerStatistics:
         """Counts, for monitoring."""
-        return ListenerStatistics(len(self._open), self._telemetry, dict(self._closed))
+        workers = sum(isinstance(peer, Connection) for peer in self._open.values())
+        return ListenerStatistics(workers, len(self._open) - workers, dict(self._closed))
 
 
 async def _say(stream: ByteStream, data: bytes) -> None:

@@ -1,7 +1,7 @@
 from iii_trio.protocol.errors import IIIError
 
 
-class WorkerRejected(IIIError):  # noqa: N818  the protocol's word
+class WorkerRejected(IIIError):
     """The engine refuses this worker for good: another live worker holds its name in that namespace (wire-protocol 3.4)."""
 
     def __init__(self, code: str, namespace: str, name: str | None, owner_worker_id: str) -> None:
@@ -11,5 +11,5 @@ class WorkerRejected(IIIError):  # noqa: N818  the protocol's word
         self.code, self.namespace, self.name, self.owner_worker_id = code, namespace, name, owner_worker_id
 
 
-class LinkLost(IIIError):  # noqa: N818  as above
+class LinkLost(IIIError):
     """There is no connection, or no longer; the text says why. Never leaves the package."""

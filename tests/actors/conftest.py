@@ -1,6 +1,7 @@
 """Everything here runs in virtual time: seconds pass at once when everybody waits."""
 
 import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import trio
 from trio.testing import MockClock
 
 
-def run_in_virtual_time(fn: object, *, clock: object, instruments: object) -> object:
+def run_in_virtual_time(
+    fn: Callable[[], Awaitable[object]], *, clock: object, instruments: Sequence[trio.abc.Instrument]
+) -> object:
     assert clock is None, "a clock of its own is not for tests of this directory"
     return trio.run(fn, clock=MockClock(autojump_threshold=0), instruments=instruments)
 

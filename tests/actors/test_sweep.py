@@ -294,6 +294,7 @@ def test_the_sweep_finds_what_it_is_for() -> None:
     assert sweep(endless) == 100
 
     async def fails(aim: Aim) -> None:
+        await trio.lowlevel.checkpoint()
         raise LookupError
 
     with pytest.raises(LookupError) as untouched:

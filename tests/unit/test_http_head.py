@@ -1,6 +1,7 @@
 """Which request heads are taken, against http.md 13."""
 
 import pytest
+import trio
 
 from iii_trio.modules.http.head import is_strict, refusal, split_target
 from iii_trio.modules.http.seam import BodyLimitError, Request, ServerLimits
@@ -68,6 +69,7 @@ def upload(*pieces: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Req
     rest = iter(pieces)
 
     async def receive() -> bytes:
+        await trio.lowlevel.checkpoint()
         return next(rest, b"")
 
     return Request("POST", b"/", b"", headers, receive)
@@ -87,6 +89,7 @@ async def test_a_body_is_read_whole_or_refused() -> None:
 
 async def test_an_announced_size_beyond_the_limit_fails_before_reading() -> None:
     async def receive() -> bytes:
+        await trio.lowlevel.checkpoint()
         raise AssertionError("read")
 
     request = Request("POST", b"/", b"", [(b"content-length", b"4")], receive)

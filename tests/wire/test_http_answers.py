@@ -169,6 +169,7 @@ async def test_a_result_that_cannot_be_read_is_an_internal_error(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     async def broken(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
         raise ZeroDivisionError("a bug of ours")
 
     async with serving() as rig:

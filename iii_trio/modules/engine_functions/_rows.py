@@ -203,7 +203,9 @@ def trigger_type_info(kind: TriggerType, instances: int) -> Row:
     return {
         **trigger_type_row(kind),
         **present(
-            configuration_schema=_text(kind.trigger_request_format), request_schema=_text(kind.call_request_format)
+            configuration_schema=_text(kind.trigger_request_format),
+            request_schema=_text(kind.call_request_format),
+            response_schema=_text(kind.response_format),
         ),
         "instance_count": instances,
     }

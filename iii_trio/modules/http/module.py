@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Final, Protocol
 
 import attrs
@@ -16,7 +16,7 @@ from .config import HttpConfig
 from .gateway import Gateway
 from .routes import RouteTable
 from .seam import HttpServer, Listeners
-from .triggers import ALIAS, DESCRIPTION, REQUEST_FORMAT, TRIGGER_FORMAT, TYPE, Binder
+from .triggers import ALIAS, DESCRIPTION, REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT, TYPE, Binder
 
 _log = logging.getLogger("iii_trio.http")
 ADDRESS_SERVICE: Final = "http_address"
@@ -83,11 +83,22 @@ class HttpModule:
         self._gateway = gateway = Gateway(kernel, self.config, RouteTable())
         self._server = server = self.open_server(kernel)
         with self._serve_triggers(kernel, Binder(gateway.routes)):
-            async with self._listening() as listeners:
+            async with self._listening(self._port(kernel)) as listeners, trio.open_nursery() as nursery:
                 self.address = self.config.host, self.network.port_of(listeners)
                 kernel.services.register(ADDRESS_SERVICE, self.address)
                 _log.info("API listening on address: %s:%s", *self.address)
+                nursery.start_soon(self._drain, kernel)
                 await server.serve(listeners, gateway.handle, task_status=task_status)
+                nursery.cancel_scope.cancel(reason="the last answer has been given")
+
+    async def _drain(self, kernel: Kernel) -> None:
+        await kernel.draining.wait()
+        self.stop_accepting()
+
+    def _port(self, kernel: Kernel) -> int:
+        """The configured port; where that is any, the one of the incarnation before, which clients know."""
+        before = kernel.services.get(ADDRESS_SERVICE)
+        return self.config.port or (before[1] if isinstance(before, tuple) else 0)
 
     def stop_accepting(self) -> None:
         """Close the listeners and answer 503 to what still comes on open connections. For the engine's drain."""
@@ -101,25 +112,22 @@ class HttpModule:
         if self._server is not None:
             self._server.request_stop()
 
-    def _serve_triggers(self, kernel: Kernel, binder: Binder) -> ExitStack:
-        with ExitStack() as stack:
-            for name in (TYPE, ALIAS):
-                stack.enter_context(
-                    kernel.triggers.serve(
-                        name,
-                        binder.bind,
-                        owner=self.owner,
-                        description=DESCRIPTION,
-                        trigger_request_format=TRIGGER_FORMAT,
-                        call_request_format=REQUEST_FORMAT,
-                    )
-                )
-            return stack.pop_all()
+    def _serve_triggers(self, kernel: Kernel, binder: Binder) -> AbstractContextManager[None]:
+        return kernel.triggers.serve(
+            TYPE,
+            binder.bind,
+            owner=self.owner,
+            description=DESCRIPTION,
+            alias=ALIAS,
+            trigger_request_format=TRIGGER_FORMAT,
+            call_request_format=REQUEST_FORMAT,
+            response_format=RESPONSE_FORMAT,
+        )
 
     @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[Listeners]:
+    async def _listening(self, port: int) -> AsyncIterator[Listeners]:
         """The listeners, closed at the end whatever happens: a restart must find the address free."""
-        host, port = self.config.host.strip("[]"), self.config.port
+        host = self.config.host.strip("[]")
         try:
             listeners = await self.network.open_listeners(host, port)
         except OSError as error:

@@ -1,0 +1,23 @@
+"""Fixtures of the wire tests: a running engine, in real or in virtual time."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from trio.testing import MockClock
+from wire_client import MemoryNetwork, World, open_world
+
+from iii_trio.kernel import TrioClock
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """An engine without optional modules on a free TCP port."""
+    async with open_world() as world:
+        yield world
+
+
+@pytest.fixture
+async def memory_world(autojump_clock: MockClock) -> AsyncIterator[World]:
+    """The same over memory streams, in virtual time."""
+    async with open_world(network=MemoryNetwork(), clock=TrioClock()) as world:
+        yield world
