@@ -22,12 +22,13 @@ from .network import Network
 
 _log = logging.getLogger("iii_trio.engine")
 ENGINE_FUNCTIONS = "iii-engine-functions"
+_ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager"}
 _INTENSITY, _PERIOD = 3, 30.0
 
 
 @attrs.frozen
 class Budgets:
-    """Seconds each step of the shutdown may take; together they stay below the 8 s of config-cli-modules 3."""
+    """Seconds each step of the shutdown may take; `serve` limits them all together to 8 s (config-cli-modules 3)."""
 
     drain: float = 5.0
     connections: float = 1.5
@@ -69,8 +70,10 @@ class Composition:
     listeners: list[WorkerListener] = attrs.field(factory=list)
     addresses: dict[str, tuple[str, int]] = attrs.field(factory=dict)
     destroy_failures: list[ModuleFailed] = attrs.field(factory=list)
+    started_at: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.started_at = self.kernel.clock.now()
         self.kernel.invocations.shutdown = self.budgets.invocations
         self.connections = DynamicSupervisor("connections", max_children=16_384, shutdown=self.budgets.connections)
 
@@ -129,8 +132,13 @@ class Composition:
         return EngineFunctionsModule(owner, self.tree, self._rows)
 
     def _rows(self) -> list[ModuleRow]:
-        written = [ENGINE_FUNCTIONS, *(entry.instance for entry in self.settings.entries)]
-        return [ModuleRow(name, name.partition("#")[0]) for name in dict.fromkeys(written)]
+        names = [ENGINE_FUNCTIONS, *(entry.instance for entry in self.settings.entries)]
+        return [self._row(instance, instance.partition("#")[0]) for instance in dict.fromkeys(names)]
+
+    def _row(self, instance: str, name: str) -> ModuleRow:
+        from iii_trio import __version__
+
+        return ModuleRow(instance, name, __version__, self.started_at, internal=name in _ALWAYS_THERE)
 
     # --- worker listeners -------------------------------------------------------------------------------------------
 

@@ -141,8 +141,9 @@ class Engine:
         await self._stop.wait()
 
     def hasten_stop(self) -> None:
-        """Stop waiting for what still runs: the rest of the stop begins now."""
-        self.kill("drain", "the stop is to be quick")
+        """Cancel whatever is being stopped at this moment and takes its time over it."""
+        for path in _stopping(self.tree()):
+            self.kill(path.partition("/")[2], "the stop is to be quick")
 
     def statistics(self) -> EngineStatistics:
         """Counts of every part, for monitoring and leak tests."""
@@ -152,6 +153,13 @@ class Engine:
             self.composition.connections.statistics(),
             tuple(listener.statistics() for listener in self.composition.listeners),
         )
+
+
+def _stopping(node: Node) -> list[str]:
+    """The paths of the leaves below a node that have been asked to stop."""
+    if node.children:
+        return [path for child in node.children for path in _stopping(child)]
+    return [node.path] if node.state == "stopping" else []
 
 
 def kill(supervisor: Supervisor, path: str, reason: str) -> bool:

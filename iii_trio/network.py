@@ -49,6 +49,11 @@ class TcpNetwork:
     async def open_listeners(self, host: str, port: int) -> Sequence[Listener]:
         name = host.removeprefix("[").removesuffix("]")
         try:
+            if port == 0:  # each address of a name would get a port of its own
+                first, *others = await trio.open_tcp_listeners(0, host=name, backlog=_BACKLOG)
+                for other in others:
+                    await other.aclose()
+                return [first]
             return await trio.open_tcp_listeners(port, host=name, backlog=_BACKLOG)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:

@@ -16,6 +16,10 @@ from .protocol.errors import IIIError
 
 _log = logging.getLogger("iii_trio.serve")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_LIMIT = 8.0
+"""Seconds from the first signal until everything that still runs is cancelled (config-cli-modules 3)."""
+
+_HURRY_PERIOD = 0.05
 
 
 class StartFailed(IIIError):
@@ -44,6 +48,7 @@ async def serve_engine(engine: Engine, *, task_status: trio.TaskStatus[Engine] =
         async with trio.open_nursery() as nursery:
             stopping = _Stopping(engine, task_status)
             nursery.start_soon(stopping.watch, signals)
+            nursery.start_soon(stopping.limit)
             try:
                 with stopping.start:
                     await _run(engine, stopping)
@@ -67,16 +72,31 @@ class _Stopping:
     engine: Engine
     task_status: trio.TaskStatus[Engine]
     start: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    hurry: trio.Event = attrs.field(factory=trio.Event)
     up: bool = False
+
+    async def limit(self) -> None:
+        """From the second signal on, or `STOP_LIMIT` after the first, cancel each part whose turn to stop has come."""
+        await self.engine.wait_stop_requested()
+        with trio.move_on_after(STOP_LIMIT):
+            await self.hurry.wait()
+        while self.up:
+            self.engine.hasten_stop()
+            await trio.sleep(_HURRY_PERIOD)
 
     async def watch(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
             _log.info("received %s", signal.Signals(number).name)
-            if not self.up:
+            if self.up and self.engine.stop_requested:
+                self.hurry.set()
+            elif not self.up and (self.engine.stop_requested or not self._modules_are_up):
                 self.start.cancel(reason="a signal during the start")
-            elif self.engine.stop_requested:
-                self.engine.hasten_stop()
             self.engine.request_stop()
+
+    @property
+    def _modules_are_up(self) -> bool:
+        """Then only ports are left to open, and whoever saw one open may stop the engine as one that runs."""
+        return self.engine.composition.all_up.is_set()
 
 
 async def _run(engine: Engine, stopping: _Stopping) -> None:

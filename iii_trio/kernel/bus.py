@@ -10,7 +10,7 @@ import attrs
 import trio
 from msgspec import Raw
 
-from actors import Child, DynamicSupervisor, Exit
+from actors import DynamicSupervisor, Exit, SupervisorStopped
 from iii_trio.protocol import BadAction, Buffer, ErrorBody, Json, Payload
 from iii_trio.protocol.errors import (
     ChannelSendFailed,
@@ -244,13 +244,17 @@ class Bus:
         self.ledger.open(row)
         worker.outlet.send(pieces, size)
 
-    def _start(self, row: Invocation, data: Raw, metadata: Raw, traceparent: str | None, baggage: str | None) -> Child:
+    def _start(self, row: Invocation, data: Raw, metadata: Raw, traceparent: str | None, baggage: str | None) -> None:
         """Run a handler inside the engine, in a task of its own that outlives the caller."""
         sidecar = Payload(metadata) if memoryview(metadata) else None
         call = Call(row.function.id, row.id, Payload(data), sidecar, row.caller, traceparent, baggage)
-        self.ledger.open(row)
-        row.child = self.invocations.start_soon(self._run, row, call, name=row.id, on_exit=partial(self._ended, row))
-        return row.child
+        try:
+            row.child = self.invocations.start_soon(
+                self._run, row, call, name=row.id, on_exit=partial(self._ended, row)
+            )
+        except SupervisorStopped as stopped:
+            raise ShuttingDown("the engine runs no handlers: it has not started, or has stopped") from stopped
+        self.ledger.open(row)  # before the task's first step
 
     async def _run(self, row: Invocation, call: Call) -> None:
         handler = row.function.handler
@@ -276,7 +280,10 @@ class Bus:
         """Hand a call to the queue module in a task of its own (5.3)."""
         if self.draining:
             raise ShuttingDown("the engine is stopping")
-        self.invocations.start_soon(self._enqueue_now, caller, message, name=f"enqueue/{self.ids.new()}")
+        try:
+            self.invocations.start_soon(self._enqueue_now, caller, message, name=f"enqueue/{self.ids.new()}")
+        except SupervisorStopped as stopped:
+            raise ShuttingDown("the engine is stopping") from stopped
 
     async def _enqueue_now(self, caller: Worker, message: InvokeFunction) -> None:
         assert isinstance(message.action, Enqueue)

@@ -131,7 +131,7 @@ class Registrations:
                 worker,
                 WorkerProvider(worker),
                 namespace,
-                message.description,
+                message.description or "",
                 optional(message.trigger_request_format),
                 optional(message.call_request_format),
             )

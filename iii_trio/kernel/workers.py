@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .triggers import Trigger, TriggerType
 
 DEFAULT_NAMESPACE = "default"
+_UNKNOWN_RUNTIME = "unknown"
 _MODERN = (0, 23)
 _READS_LARGE_MESSAGES = (0, 24)
 PYTHON_RECEIVE_LIMIT = 1 << 20
@@ -72,7 +73,7 @@ class Worker(Owner):
     ip_address: str | None = None
     namespace: str | None = None
     announced: bool = False
-    runtime: str = "unknown"
+    runtime: str = _UNKNOWN_RUNTIME
     version: str | None = None
     description: str | None = None
     os: str | None = None
@@ -114,7 +115,8 @@ class Worker(Owner):
     def describe(self, said: Announcement) -> None:
         """Store an announcement (3.3): null keeps an earlier name, description, os, pid, isolation."""
         self.announced = True
-        self.runtime, self.version = said.runtime, said.version
+        self.runtime = _UNKNOWN_RUNTIME if said.runtime is None else said.runtime
+        self.version = said.version
         self.name = clean_label(said.name) or self.name
         self.description = clean_label(said.description) or self.description
         self.os, self.pid = said.os or self.os, said.pid if said.pid is not None else self.pid

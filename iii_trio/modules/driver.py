@@ -65,7 +65,10 @@ class Phases:
                 engine.close()
                 shutdown.set()
                 if module is not None:
-                    await self._destroy(module)
+                    with trio.move_on_after(DESTROY_BUDGET, shield=True) as scope:
+                        await self._destroy(module)
+                    if scope.cancelled_caught:
+                        _log.error("module %s did not finish destroy within %g s", self.owner.id, DESTROY_BUDGET)
 
     async def _phase(self, phase: str, step: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -80,14 +83,11 @@ class Phases:
             _log.warning("Failed to start background tasks for module %s: %s", self.owner.id, error.__cause__)
 
     async def _destroy(self, module: Module) -> None:
-        with trio.move_on_after(DESTROY_BUDGET, shield=True) as scope:
-            try:
-                await self._phase("destroy", module.destroy)
-            except ModuleFailed as error:
-                _log.error("%s", error)
-                self.destroy_failures.append(error)
-        if scope.cancelled_caught:
-            _log.error("module %s did not finish destroy within %g s", self.owner.id, DESTROY_BUDGET)
+        try:
+            await self._phase("destroy", module.destroy)
+        except ModuleFailed as error:
+            _log.error("%s", error)
+            self.destroy_failures.append(error)
 
 
 @attrs.frozen

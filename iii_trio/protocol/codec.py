@@ -39,8 +39,11 @@ class _LooseResult(Struct, frozen=True, tag_field="type", tag="invocationresult"
     function_id: str
     result: Raw = ABSENT
     error: Raw = ABSENT
+    traceparent: str | None = None
+    baggage: str | None = None
 
 
+_CODE_TYPES = {str, int, float}
 _decode_loose: Final = msgspec.json.Decoder(_LooseInvoke | _LooseResult).decode
 
 
@@ -71,11 +74,7 @@ def _decode_leniently(data: bytes | memoryview, reason: msgspec.ValidationError)
 
 def _error_of(raw: Raw) -> ErrorBody:
     value = decode_json(memoryview(raw))
-    if (
-        isinstance(value, dict)
-        and isinstance(value.get("code"), str | int | float)
-        and isinstance(value.get("message"), str)
-    ):
+    if isinstance(value, dict) and type(value.get("code")) in _CODE_TYPES and isinstance(value.get("message"), str):
         trace = value.get("stacktrace")
         return ErrorBody(str(value["code"]), value["message"], trace if isinstance(trace, str) else None)
     text = value if isinstance(value, str) else bytes(raw).decode()

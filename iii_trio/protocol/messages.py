@@ -70,7 +70,7 @@ class RegisterTriggerType(Message, frozen=True, omit_defaults=True, gc=False):
     """A worker becomes the provider of a trigger type (2.8)."""
 
     id: str
-    description: str = ""
+    description: str | None = None
     trigger_request_format: Raw = ABSENT
     call_request_format: Raw = ABSENT
     namespace: str | None = None
@@ -167,7 +167,7 @@ class Telemetry(Struct, frozen=True, omit_defaults=True, gc=False):
 class Announcement(Struct, frozen=True, omit_defaults=True, gc=False):
     """Input of `engine::workers::register`: who the connection is (3.3)."""
 
-    runtime: str = "unknown"
+    runtime: str | None = None
     version: str | None = None
     name: str | None = None
     description: str | None = None

@@ -1,7 +1,9 @@
 """What the guarantees leave out: edges of the API, one by one."""
 
 import ast
+import gc
 import sys
+import weakref
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -221,6 +223,10 @@ async def test_asking_for_a_child() -> None:
         supervisor.kill_child("a")
 
 
+def _echoes(count: int) -> list[ChildSpec]:
+    return [ChildSpec.actor(str(number), Echo, restart="temporary") for number in range(count)]
+
+
 @pytest.mark.parametrize("make", [lambda: Supervisor("s", [ChildSpec("a", forever)]), lambda: DynamicSupervisor("s")])
 async def test_a_supervisor_runs_once_at_a_time_and_again_afterwards(make: Any) -> None:
     supervisor = make()
@@ -250,7 +256,7 @@ async def test_a_stop_during_boot_ends_what_is_up() -> None:
             await trio.sleep_forever()
         finally:
             task_status.started()
-            late.append("ready")
+            late.append(supervisor.tree().children[1].state)
 
     specs = [ChildSpec("a", forever), ChildSpec("b", becomes_ready_too_late), ChildSpec("c", forever)]
     supervisor = Supervisor("root", specs)
@@ -258,7 +264,7 @@ async def test_a_stop_during_boot_ends_what_is_up() -> None:
         nursery.start_soon(supervisor.run)
         await wait_all_tasks_blocked()
         supervisor.request_stop()
-    assert late == ["ready"]
+    assert late == ["stopping"]
     assert [(node.state, node.incarnation) for node in supervisor.tree().children] == [
         ("stopped", 1),
         ("stopped", 1),
@@ -279,17 +285,89 @@ async def test_a_stop_as_the_last_child_becomes_ready_is_not_ready() -> None:
     assert supervisor.tree().children[0].last_exit == Stopped()
 
 
-async def test_a_stop_during_a_restart_keeps_to_the_first_budget() -> None:
+async def test_the_budget_of_stopped_runs_from_the_first_request() -> None:
+    class Hangs(Echo):
+        async def stopped(self) -> None:
+            await trio.sleep_forever()
+
+    spec = ChildSpec.actor("a", Hangs, shutdown=5)
+    async with open_supervisor([spec]) as supervisor, trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.child("a").call, 3.0)  # the message at hand uses up three of them
+        await wait_all_tasks_blocked()
+        supervisor.request_stop()
+        await trio.sleep(1)
+        ref = supervisor.child("a")
+        ref.request_stop()
+        assert isinstance((await ref.wait_stopped()).error, trio.TooSlowError)
+        assert trio.current_time() == 5
+
+
+async def test_a_reply_once_given_is_not_taken_back_by_a_crash() -> None:
+    async with open_supervisor(_echoes(20)) as supervisor:
+        replies: list[Any] = []
+
+        async def caller(ref: Any) -> None:
+            replies.append(await ref.call("reply"))
+
+        async with trio.open_nursery() as nursery:
+            for name in map(str, range(20)):
+                ref = supervisor.child(name)
+                await ref.send(1.0)  # keeps it busy while the next two queue up
+                nursery.start_soon(caller, ref)
+                await wait_all_tasks_blocked()
+                await ref.send(LookupError())
+    assert replies == ["reply"] * 20
+
+
+async def test_a_call_given_up_leaves_nothing_behind() -> None:
+    class Message:
+        pass
+
+    class Narrow(Echo):
+        mailbox_size = 1
+
+    async with open_supervisor([ChildSpec.actor("a", Narrow)]) as supervisor:
+        ref = supervisor.child("a")
+        await ref.send(9.0)
+        await wait_all_tasks_blocked()
+        await ref.send("fills the mailbox")
+        message = Message()
+        trace = weakref.ref(message)
+        with trio.move_on_after(1):
+            await ref.call(message)
+        del message
+        await wait_all_tasks_blocked()  # Trio itself forgets the cancellation
+        gc.collect()
+        assert trace() is None
+
+
+async def test_a_supervisor_below_takes_the_time_its_children_need(caplog: pytest.LogCaptureFixture) -> None:
     class Slow(Echo):
         async def stopped(self) -> None:
             await trio.sleep(4)
 
-    specs = [ChildSpec("a", forever), ChildSpec.actor("slow", Slow, shutdown=5)]
+    inner = Supervisor("inner", [ChildSpec.actor("a", Slow), ChildSpec.actor("b", Slow)])
+    async with open_supervisor([ChildSpec.supervisor("inner", lambda: inner)]):
+        pass
+    assert trio.current_time() == 8
+    assert caplog.records == []
+
+
+async def test_a_stop_during_a_restart_keeps_to_the_first_budget() -> None:
+    class Askable:
+        def request_stop(self) -> None:
+            """And does not care."""
+
+    async def slow(*, task_status: trio.TaskStatus[Any]) -> None:
+        task_status.started(Askable())
+        await trio.sleep_forever()
+
+    specs = [ChildSpec("a", forever), ChildSpec("slow", slow, shutdown=5)]
     async with open_supervisor(specs, strategy="one_for_all") as supervisor:
         supervisor.kill_child("a")  # "slow" is being stopped from now on
         await trio.sleep(3)
         assert [node.state for node in supervisor.tree().children] == ["stopped", "stopping"]
-    assert trio.current_time() == 4
+    assert trio.current_time() == 5
 
 
 async def test_a_child_over_its_budget_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -337,13 +415,16 @@ async def test_a_postponed_restart_is_taken_along_by_an_earlier_sibling() -> Non
 
         return ChildSpec(name, start, **options)
 
-    specs = [child("a"), child("b", backoff=Backoff(first=10.0)), child("c")]
-    async with open_supervisor(specs, strategy="rest_for_one") as supervisor:
-        supervisor.kill_child("b")
-        await trio.sleep(1)
-        supervisor.kill_child("a")
-        await trio.sleep(30)
-    assert starts[3:] == [("a", 1), ("b", 1), ("c", 1)]
+    for pause in (0.0, 15.0):
+        starts.clear()
+        specs = [child("a", backoff=Backoff(first=pause)), child("b", backoff=Backoff(first=10.0)), child("c")]
+        async with open_supervisor(specs, strategy="rest_for_one") as supervisor:
+            supervisor.kill_child("b")
+            await trio.sleep(1)
+            supervisor.kill_child("a")
+            again = trio.current_time() + pause
+            await trio.sleep(30)
+        assert starts[3:] == [("a", again), ("b", again), ("c", again)]
 
 
 async def test_a_sibling_that_crashed_too_is_restarted_once() -> None:

@@ -174,6 +174,18 @@ async def test_what_is_no_engine_is_recognised(run: Run) -> None:
     assert "no engine (HTTP status 404)" in outcome.err
 
 
+async def test_help_does_not_wait_long_for_an_engine_that_says_nothing(run: Run) -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        before = trio.current_time()
+        helped = await run("trigger", "f", "--help", "--address", "127.0.0.1", "--port", str(port))
+        assert trio.current_time() - before < 1.9  # 2 s with the start of the program (10.2)
+    assert helped.code == 0
+    assert helped.out.startswith("usage: iii-trio trigger")
+    assert "Timed out waiting for the engine" in helped.err
+
+
 async def test_an_engine_that_goes_away_is_an_error(run: Run) -> None:
     async def stop(_: Any) -> Any:
         for connection in engine.tree().children[2].children:

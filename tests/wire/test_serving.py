@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from no_network import NoNetwork
 
 from iii_trio.engine import Engine, build_engine, resolve_settings
 from iii_trio.modules import Module, ModuleCatalogue, ModuleRegistration
@@ -47,26 +48,6 @@ CATALOGUE = ModuleCatalogue({"witness": ModuleRegistration("witness", Witness)})
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     LIVES.clear()
-
-
-class Silent(trio.abc.Listener[trio.abc.Stream]):
-    """Nobody ever connects."""
-
-    async def accept(self) -> trio.abc.Stream:
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-
-class NoNetwork:
-    async def open_listeners(self, _host: str, _port: int) -> list[trio.abc.Listener[trio.abc.Stream]]:
-        await trio.lowlevel.checkpoint()
-        return [Silent()]
-
-    def port_of(self, _listeners: Any) -> int:
-        return 4711
 
 
 def engine_with(*configs: dict[str, Any]) -> Engine:
@@ -173,6 +154,30 @@ async def test_a_signal_during_the_start_takes_back_what_had_started(autojump_cl
             await serve_engine(engine)
     assert trio.current_time() < 90
     assert LIVES == ["a starts", "b starts", "b ends", "a ends"]
+
+
+async def test_a_signal_from_who_saw_the_port_open_is_an_ordinary_one() -> None:
+    class Eager(NoNetwork):
+        async def open_listeners(self, host: str, port: int) -> Any:
+            signal.raise_signal(signal.SIGTERM)
+            return await super().open_listeners(host, port)
+
+    engine = build_engine(resolve_settings({}, CATALOGUE, {}), host="127.0.0.1", network=Eager())
+    with trio.fail_after(20):
+        await serve_engine(engine)
+
+
+async def test_two_signals_end_a_start_that_hangs_on_its_ports() -> None:
+    class Hanging(NoNetwork):
+        async def open_listeners(self, host: str, port: int) -> Any:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGTERM)
+                await trio.testing.wait_all_tasks_blocked()
+            return await trio.sleep_forever()
+
+    engine = build_engine(resolve_settings({}, CATALOGUE, {}), host="127.0.0.1", network=Hanging())
+    with trio.fail_after(20), pytest.raises(StartInterrupted):
+        await serve_engine(engine)
 
 
 async def test_a_start_that_fails_says_so_in_the_words_of_its_cause() -> None:

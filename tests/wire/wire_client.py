@@ -18,7 +18,8 @@ from iii_trio import Engine, open_engine
 Json = dict[str, Any]
 MODERN: Mapping[str, Any] = {"runtime": "node", "version": "0.23.0", "pid": 7}
 LEGACY: Mapping[str, Any] = {"runtime": "node", "version": "0.11.6", "pid": 7}
-LARGEST = 80 * 1024 * 1024
+MIB = 1024 * 1024
+LARGEST = 80 * MIB
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
@@ -149,14 +150,16 @@ class RawPeer:
     received: bytearray = attrs.field(factory=bytearray)
 
     async def read_until(self, mark: bytes) -> bytes:
+        seen = 0
         with trio.fail_after(5):
-            while mark not in self.received:
-                data = await self.stream.receive_some(65536)
+            while (found := self.received.find(mark, max(0, seen - len(mark)))) < 0:
+                seen = len(self.received)
+                data = await self.stream.receive_some(MIB)
                 assert data, bytes(self.received)
                 self.received += data
-        head, _, rest = bytes(self.received).partition(mark)
-        self.received = bytearray(rest)
-        return head + mark
+        head = bytes(self.received[: found + len(mark)])
+        del self.received[: found + len(mark)]
+        return head
 
     async def read_all(self, *, within: float = 5.0) -> bytes:
         """Everything until the engine ends the connection, with or without a reset."""
@@ -297,6 +300,6 @@ async def open_world(
             try:
                 yield world
             finally:
-                nursery.cancel_scope.cancel()
                 for stream in world.streams:
                     await trio.aclose_forcefully(stream)
+                nursery.cancel_scope.cancel()

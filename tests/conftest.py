@@ -1,0 +1,34 @@
+"""What holds for every test: Hypothesis is deterministic, and under CI nothing is skipped."""
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# Deterministic tests only; and no deadline per example, which a busy machine misses.
+settings.register_profile("iii-trio", derandomize=True, deadline=None, database=None)
+settings.load_profile("iii-trio")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: Any) -> None:
+    """Make a skip a failure where `CI` is set: a machine that lacks something must not look like one that passes."""
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\n(CI is set: nothing may be skipped)"
