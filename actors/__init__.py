@@ -2,7 +2,7 @@
 
 from ._actor import Actor, run_actor
 from ._child import Child
-from ._dynamic import DynamicSupervisor
+from ._dynamic import DynamicStatistics, DynamicSupervisor
 from ._errors import (
     ActorError,
     ActorStopped,
@@ -15,7 +15,7 @@ from ._errors import (
 )
 from ._events import Event, EventStream
 from ._exits import Crashed, Exit, Finished, Stopped
-from ._ref import ActorRef
+from ._ref import ActorRef, ActorStatistics
 from ._spec import Backoff, ChildSpec
 from ._supervisor import Supervisor, open_supervisor
 from ._tree import Node
@@ -24,11 +24,13 @@ __all__ = [
     "Actor",
     "ActorError",
     "ActorRef",
+    "ActorStatistics",
     "ActorStopped",
     "Backoff",
     "Child",
     "ChildSpec",
     "Crashed",
+    "DynamicStatistics",
     "DynamicSupervisor",
     "Event",
     "EventStream",

@@ -72,8 +72,7 @@ class Place:
 
     def _on_ready(self) -> None:
         self._ready_at = trio.current_time()
-        if self.state == "starting":
-            self.state = "running"
+        self.state = "running"
         self.above.events.emit("started" if self.incarnation == 1 else "restarted", self.path, self.incarnation)
 
     def _on_ended(self, child: Child) -> None:

@@ -52,7 +52,7 @@ def settings_catalogue(modules: ModuleCatalogue = CATALOGUE) -> Catalogue:
     return Catalogue(modules={"iii-http": HttpConfig, **own})
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Composition:
     """Makes the supervision tree of one engine from its settings. Holds what its parts share."""
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from actors import EventStream, Node, RestartLimitReached, Supervisor, open_supervisor
-from actors._dynamic import DynamicStatistics
+from actors import DynamicStatistics, EventStream, Node, RestartLimitReached, Supervisor, open_supervisor
 from iii_trio.kernel import Clock, Function, Ids, Kernel, KernelStatistics, Limits, ModuleOwner, SystemClock
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed
 from iii_trio.modules.results import FunctionHandler, ShortHandler, to_handler
@@ -42,7 +41,7 @@ class EngineStatistics:
     listeners: tuple[ListenerStatistics, ...]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Engine:
     """A running engine. In the block of `open_engine` everything is ready: ports are bound, modules registered.
 

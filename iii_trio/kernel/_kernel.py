@@ -1,7 +1,8 @@
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
-import trio
 
 from actors import DynamicSupervisor
 from iii_trio.protocol.errors import IIIError
@@ -38,7 +39,7 @@ class KernelStatistics:
     services: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Kernel:
     """What survives the crash of any part: registries, ledger and bus, as plain objects without a task.
 
@@ -51,9 +52,7 @@ class Kernel:
     events: KernelEvents = attrs.field(factory=KernelEvents)
     services: ServiceRegistry = attrs.field(factory=ServiceRegistry)
     invocations: DynamicSupervisor = attrs.field(factory=lambda: DynamicSupervisor("invocations"))
-    draining: trio.Event = attrs.field(factory=trio.Event)
-    """Set when the engine begins to stop: whoever accepts work from outside stops doing so."""
-
+    _at_drain: dict[int, Callable[[], object]] = attrs.field(factory=dict)
     workers: WorkerRegistry = attrs.field(init=False, factory=WorkerRegistry)
     functions: FunctionRegistry = attrs.field(init=False)
     triggers: TriggerRegistry = attrs.field(init=False)
@@ -104,10 +103,23 @@ class Kernel:
         self.workers.remove(worker)
         self.events.emit("worker_disconnected", worker.id)
 
+    @contextmanager
+    def when_draining(self, stop_accepting: Callable[[], object]) -> Iterator[None]:
+        """For the length of a block, have `stop_accepting` called when the engine begins to stop.
+
+        For whoever takes work from outside the bus. It must neither wait nor raise.
+        """
+        self._at_drain[id(stop_accepting)] = stop_accepting
+        try:
+            yield
+        finally:
+            del self._at_drain[id(stop_accepting)]
+
     async def drain(self) -> None:
         """Refuse new work with `shutting_down` and wait until nothing is in flight; the caller's scope is the deadline."""
         self.bus.draining = True
-        self.draining.set()
+        for stop_accepting in tuple(self._at_drain.values()):
+            stop_accepting()
         await self.ledger.wait_empty()
 
     def statistics(self) -> KernelStatistics:

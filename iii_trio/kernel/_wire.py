@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
 from iii_trio.protocol import Buffer, ErrorBody, decode_json, encode_json, encode_text, is_null
-from iii_trio.protocol.errors import PayloadTooLarge
+from iii_trio.protocol.errors import PayloadTooLarge, RemoteProtocolError
 from iii_trio.protocol.messages import ABSENT
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _INVOKE = b'{"type":"invokefunction","invocation_id":"'
 _RESULT = b'{"type":"invocationresult","invocation_id":'
+_EMPTY = re.compile(rb"\{\s*\}")
 CALLER_KEY = b'"_caller_worker_id"'
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _FUNCTION_ENTRY = "iii.function.id"
@@ -27,16 +29,16 @@ Pieces = tuple[Sequence[Buffer], int]
 def splice_caller(data: Raw, caller: "Worker", *, named: bool) -> tuple[Buffer, bytes]:
     """`data` and what must follow it so that an object names its caller; other values pass unchanged (5.2).
 
-    `named`: the text may hold the key already; then it is decoded and rewritten, else the member is appended last.
+    `named`: the text may hold the key already; then it is decoded and rewritten, else the member is appended last. The
+    same where it cannot be decoded (numbers beyond a float's range, lone surrogates): parsers let the last key win.
     """
     view = memoryview(data)
     if not view or view[0] != 0x7B:  # not an object
         return view or b"null", b""
     if named:
-        value = decode_json(view)
-        value["_caller_worker_id"] = caller.id
-        return encode_json(value), b""
-    if len(view) == 2 or not bytes(view[1:-1]).strip():
+        with suppress(RemoteProtocolError):
+            return encode_json({**decode_json(view), "_caller_worker_id": caller.id}), b""
+    if _EMPTY.fullmatch(view):
         return b"{", caller.caller_member + b"}"
     return view[:-1], b"," + caller.caller_member + b"}"
 

@@ -16,22 +16,24 @@ from iii_trio.protocol.errors import (
     ChannelSendFailed,
     EnqueueFailed,
     FunctionFailed,
+    InputRejected,
     InvalidAction,
     InvocationError,
     ModuleUnavailable,
     Overloaded,
     PayloadTooLarge,
+    RemoteProtocolError,
     ShuttingDown,
     from_error_body,
     to_error_body,
 )
-from iii_trio.protocol.messages import ABSENT, Enqueue, InvocationResult, InvokeFunction
+from iii_trio.protocol.messages import ABSENT, Enqueue, InvocationResult, InvokeFunction, Void
 
 from ._wire import CALLER_KEY, extra_members, invoke_pieces, onward_baggage, result_pieces, splice_caller, with_caller
 from .clock import Ids
 from .functions import Call, Function, FunctionRegistry
 from .invocations import STOPPED, Invocation, Ledger, Limits
-from .workers import DEFAULT_NAMESPACE, Worker, check_namespace
+from .workers import DEFAULT_NAMESPACE, Owner, Worker, check_namespace
 
 _log = logging.getLogger("iii_trio.bus")
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -75,6 +77,8 @@ class Bus:
     limits: Limits = attrs.field(factory=Limits)
     draining: bool = False
     refused: int = 0
+    _clerk: Owner = attrs.field(factory=lambda: Owner("enqueue"))
+    """Who hands calls to the queue."""
 
     # --- calls of workers -------------------------------------------------------------------------------------------
 
@@ -87,6 +91,8 @@ class Bus:
                 self._route(caller, message, text)
         except InvocationError as error:
             self.refuse(caller, message, error)
+        except RemoteProtocolError as error:  # a payload that had to be rewritten and could not be
+            self.refuse(caller, message, InputRejected(str(error)))
 
     def refuse_action(self, caller: Worker, message: BadAction) -> None:
         """Answer an `invokefunction` with an unknown action (C3)."""
@@ -113,7 +119,7 @@ class Bus:
     def refuse(self, caller: Worker, message: InvokeFunction, error: InvocationError) -> None:
         """Answer a call that was not accepted, or log it when it wants no answer."""
         self.refused += 1
-        if message.invocation_id is None or message.action is not None:
+        if message.invocation_id is None or isinstance(message.action, Void):
             _log.warning("dropped call of %s by worker %s: %s", message.function_id, caller.id, error)
             return
         self._answer(caller, message, ABSENT, to_error_body(error))
@@ -277,34 +283,32 @@ class Bus:
             self.ledger.finish(row, error=STOPPED)
 
     def _enqueue(self, caller: Worker, message: InvokeFunction) -> None:
-        """Hand a call to the queue module in a task of its own (5.3)."""
-        if self.draining:
-            raise ShuttingDown("the engine is stopping")
-        try:
-            self.invocations.start_soon(self._enqueue_now, caller, message, name=f"enqueue/{self.ids.new()}")
-        except SupervisorStopped as stopped:
-            raise ShuttingDown("the engine is stopping") from stopped
+        """Hand a call to the queue module in a task of its own, as an invocation like any other (5.3)."""
+        namespace = check_namespace(message.namespace)
+        self._admit(caller)
+        step = Function(message.function_id, self._clerk, namespace, handler=partial(self._enqueue_now, message))
+        row = self._row(step, message.invocation_id, caller)
+        row.traceparent, row.baggage = message.traceparent, message.baggage
+        self._start(row, message.data, ABSENT, message.traceparent, message.baggage)
 
-    async def _enqueue_now(self, caller: Worker, message: InvokeFunction) -> None:
+    async def _enqueue_now(self, message: InvokeFunction, call: Call) -> Json:
         assert isinstance(message.action, Enqueue)
         receipt = self.ids.new()
         namespace = check_namespace(message.namespace)
         order = {
             "queue": message.action.queue,
             "function_id": message.function_id,
-            "data": Payload(message.data if memoryview(message.data) else Raw(b"null")).value,
+            "data": call.payload.raw if memoryview(call.payload.raw) else None,
             "messageReceiptId": receipt,
-            "traceparent": message.traceparent,
-            "baggage": onward_baggage(message.function_id, message.baggage),
+            "traceparent": call.traceparent,
+            "baggage": onward_baggage(message.function_id, call.baggage),
             **({"namespace": namespace} if namespace != DEFAULT_NAMESPACE else {}),
         }
         try:
             await self.invoke(ENQUEUE_FUNCTION, order)
         except InvocationError as error:
-            failed = EnqueueFailed(f"{error.code}: {error.message}")
-            self._answer(caller, message, ABSENT, to_error_body(failed))
-            return
-        self._answer(caller, message, Payload.of({"messageReceiptId": receipt}).raw, None)
+            raise EnqueueFailed(f"{error.code}: {error.message}") from error
+        return {"messageReceiptId": receipt}
 
 
 def canonical_id(text: str) -> str | None:

@@ -62,8 +62,17 @@ class Registrations:
             if len(worker.early) >= _JOURNAL_LIMIT:
                 self.fix_namespace(worker, DEFAULT_NAMESPACE)
             else:
-                worker.early.append(message)
+                self._journal(worker, message)
         self._apply[type(message)](worker, message)
+
+    def _journal(self, worker: Worker, message: Message) -> None:
+        """Note a provisional message; a withdrawn function must not come back when the journal is replayed."""
+        if isinstance(message, UnregisterFunction):
+            worker.early = [
+                early for early in worker.early if not (isinstance(early, RegisterFunction) and early.id == message.id)
+            ]
+        else:
+            worker.early.append(message)
 
     def fix_namespace(self, worker: Worker, namespace: str) -> None:
         """Settle where the worker's registrations live. Once settled it never changes (12.4)."""

@@ -45,7 +45,7 @@ class Incomplete:
     size: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FrameSplitter:
     """Turns bytes into messages and knows how the peer's side ended. No I/O; fed with whole frames.
 

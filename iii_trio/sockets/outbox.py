@@ -32,7 +32,7 @@ class OutboxLimits:
     """Seconds without a single byte taken after which the peer is cut off."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Turn:
     """One batch of messages of one connection: what it makes for others is sent when the batch is done."""
 
@@ -69,7 +69,7 @@ class OutboxStatistics:
     sent_bytes: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Outbox:
     """Frames in order. Sends directly while the socket takes everything; a writer task takes over when it does not."""
 

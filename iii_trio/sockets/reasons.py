@@ -28,8 +28,11 @@ CLOSE_CODES = {
     CloseReason.PROTOCOL_ERROR: 1002,
     CloseReason.NOT_UTF8: 1007,
     CloseReason.TOO_BIG: 1009,
-    CloseReason.SHUTDOWN: 1001,
+    CloseReason.SHUTDOWN: 1012,
     CloseReason.CRASHED: 1011,
     CloseReason.NAME_CONFLICT: None,
 }
-"""Reasons that are said with a `Close` frame, and its status (None = without one; wire-protocol 1.3)."""
+"""Reasons that are said with a `Close` frame, and its status (None = without one; wire-protocol 1.3).
+
+At shutdown 1012 (service restart): Python SDKs before 0.25 take 1001 for a regular end and never reconnect.
+"""

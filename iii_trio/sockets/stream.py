@@ -51,7 +51,7 @@ class ByteStream(Protocol):
         ...
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class SocketStream:
     """A TCP socket driven without a layer between: non-blocking calls, and waiting only when they would block."""
 
@@ -105,7 +105,7 @@ class SocketStream:
         self._socket.close()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class TrioStream:
     """Any Trio stream behind the same seam: memory streams in tests, TLS."""
 

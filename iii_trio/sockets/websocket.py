@@ -20,7 +20,7 @@ Message = bytes | memoryview
 """A received message: text (checked UTF-8) is bytes, binary a memoryview."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class WebSocket:
     """Reads batches and closes in order. `heard_at` is when the last byte came, in the clock's seconds."""
 

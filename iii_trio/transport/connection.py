@@ -38,7 +38,7 @@ ANNOUNCE: Final = "engine::workers::register"
 _TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Connection:
     """One worker. Reads in batches and never waits for anybody else's socket.
 
@@ -51,6 +51,9 @@ class Connection:
     turn: Turn
     settled_by: float
     """When a worker that has not announced itself is taken for a member of `default`, in the clock's seconds."""
+
+    count_end: Callable[[CloseReason], None]
+    """Told the reason, once, at the moment it is decided."""
 
     reason: CloseReason | None = None
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -87,6 +90,7 @@ class Connection:
     def _conclude(self, reason: CloseReason) -> None:
         if self.reason is None:
             self.reason = reason
+            self.count_end(reason)
             with self.turn.joined():
                 self.kernel.disconnect(self.worker)
 

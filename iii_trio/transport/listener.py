@@ -61,7 +61,7 @@ class ListenerStatistics:
     closed: dict[str, int]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class WorkerListener:
     """Accepts workers on one address. Connections live in `connections` and outlast a crash of the accept loop."""
 
@@ -152,20 +152,22 @@ class WorkerListener:
             outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
             socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())
             is_worker = request.path == WORKERS
-            peer = self._connection(socket, worker_id) if is_worker else TelemetrySink(socket)
+            peer = self._connection(socket, worker_id) if is_worker else TelemetrySink(socket, self._count_end)
             self._open[worker_id] = peer
             try:
                 socket.begin(request.response, request.leftover)
                 await peer.run()
             finally:
                 del self._open[worker_id]
-                self._closed[peer.reason or CloseReason.CRASHED] += 1
                 nursery.cancel_scope.cancel()
 
     def _connection(self, socket: WebSocket, worker_id: str) -> Connection:
         worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=socket.stream.peer_address)
         settled_by = self.kernel.clock.monotonic() + self.settings.namespace_grace
-        return Connection(self.kernel, worker, socket, self.turn, settled_by)
+        return Connection(self.kernel, worker, socket, self.turn, settled_by, self._count_end)
+
+    def _count_end(self, reason: CloseReason) -> None:
+        self._closed[reason] += 1
 
     def _request_stop(self, worker_id: str, child: Child) -> None:
         """The engine stops: a peer hears so, one that is still shaking hands is dropped."""

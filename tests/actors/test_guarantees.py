@@ -611,6 +611,7 @@ async def test_a_crash_stays_in_its_place(caplog: pytest.LogCaptureFixture) -> N
     assert [type(exit_) for exit_ in exits] == [Crashed, Crashed]
     assert str(exits[1].error) == "while cancelled"  # type: ignore[union-attr]
     assert [node.last_exit for node in supervisor.tree().children] == [Stopped(), Stopped()]
+    assert incarnations(supervisor) == [1, 1]
     assert sum("raised" in record.message for record in caplog.records) >= 3
 
     async def interrupted() -> None:

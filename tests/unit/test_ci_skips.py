@@ -18,7 +18,7 @@ XFAIL = "import pytest\n\n@pytest.mark.xfail(reason='known')\ndef test_it():\n  
 def run(folder: Path, ci: str | None) -> subprocess.CompletedProcess[str]:
     shutil.copy(CONFTEST, folder / "conftest.py")
     env = {key: value for key, value in os.environ.items() if key != "CI"} | ({"CI": ci} if ci else {})
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder, folder]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
     return subprocess.run(command, check=False, cwd=folder, env=env, capture_output=True, text=True, timeout=60)
 
 

@@ -138,7 +138,7 @@ async def test_the_life_of_an_engine(tmp_path: Path) -> None:
             with trio.fail_after(10):  # config 23
                 engine.send(signal.SIGTERM)
                 reason = await closing(worker)
-                assert (reason and reason.code) == 1001
+                assert (reason and reason.code) == 1012
                 assert await engine.wait() == 0
         await keep_alive.aclose()
         ended = await engine.rest()

@@ -151,7 +151,7 @@ async def test_the_old_type_name_and_condition_key_work(autojump_clock: MockCloc
         rig.trigger("f", "/guarded", kind="api", _condition_path="no")
         assert (await rig.ask("GET", "/old")).json["trigger"]["type"] == "http"  # http 16
         assert (await rig.ask("GET", "/guarded")).status == 422
-        assert {kind.id for kind in rig.kernel.triggers.types} == {"http", "api"}
+        assert {kind.id for kind in rig.kernel.triggers.types} == {"http"}
 
 
 async def test_the_type_describes_itself(autojump_clock: MockClock) -> None:

@@ -239,7 +239,8 @@ async def test_64_mib_pass_and_one_byte_more_ends_only_that_connection(world: Wo
     with trio.fail_after(5):
         await peer.stream.send_all(frame(b"x" * MIB, 0))
     assert b"pong" not in await peer.read_all()
-    assert world.closed == {"too_big": 1}
+    await peer.stream.aclose()
+    await world.wait_closed("too_big")
     assert await other.fence() == []
 
 
@@ -254,7 +255,8 @@ async def test_a_frame_over_16_mib_ends_the_connection_at_its_header(world: Worl
         else:
             await peer.stream.send_all(frame(b"x" * size)[:14])
             assert (await peer.read_all()).endswith(b"\x88\x02" + (1009).to_bytes(2, "big"))
-    assert world.closed == {"too_big": 1}
+            await peer.stream.aclose()
+    await world.wait_closed("too_big")
 
 
 async def test_control_frames_may_come_between_fragments(world: World) -> None:
@@ -300,34 +302,44 @@ async def test_a_peer_that_registers_2000_times_before_it_reads_is_served(world:
     assert world.engine.kernel.statistics().triggers.parked == 1000
 
 
-@pytest.mark.parametrize(
-    ("data", "reason", "status"),
-    [
-        (frame(b"", CLOSE), "peer_closed", 1000),
-        (frame((4000).to_bytes(2, "big") + b"bye", CLOSE), "peer_closed", 4000),
-        (frame(b"{}", masked=False), "protocol_error", 1002),
-        (frame(b"{}", reserved=0x40), "protocol_error", 1002),
-        (frame(b"{}", 3), "protocol_error", 1002),
-        (frame(b"{}", 0), "protocol_error", 1002),
-        (frame(b"x" * 126, PING), "protocol_error", 1002),
-        (frame(b"{}", fin=False) + frame(b"{}"), "protocol_error", 1002),
-        (frame(b'"\xff"'), "not_utf8", 1007),
-        (frame(b'"\xc3', fin=False) + frame(b'x"', 0), "not_utf8", 1007),
-    ],
-)
-async def test_closes_and_violations_run_the_cleanup_once(
-    world: World, data: bytes, reason: str, status: int
-) -> None:
+VIOLATIONS = {
+    "unmasked": (frame(b"{}", masked=False), "protocol_error", 1002),
+    "reserved bit": (frame(b"{}", reserved=0x40), "protocol_error", 1002),
+    "unknown opcode": (frame(b"{}", 3), "protocol_error", 1002),
+    "stray continuation": (frame(b"{}", 0), "protocol_error", 1002),
+    "long ping": (frame(b"x" * 126, PING), "protocol_error", 1002),
+    "text inside fragments": (frame(b"{}", fin=False) + frame(b"{}"), "protocol_error", 1002),
+    "no utf-8": (frame(b'"\xff"'), "not_utf8", 1007),
+    "no utf-8 in fragments": (frame(b'"\xc3', fin=False) + frame(b'x"', 0), "not_utf8", 1007),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+async def test_violations_are_named_and_run_the_cleanup_once(world: World, name: str) -> None:
+    # wire 102
+    data, reason, status = VIOLATIONS[name]
+    peer = await world.raw()
+    await peer.upgrade()
+    await peer.stream.send_all(frame(b'{"type":"registerfunction","id":"gone::soon"}') + data + frame(b"late"))
+    assert (await peer.read_all()).endswith(b"\x88\x02" + status.to_bytes(2, "big"))
+    await peer.stream.aclose()
+    await world.wait_closed(reason)
+    await _check_that_nobody_is_left(world)
+
+
+@pytest.mark.parametrize("body", [b"", (1000).to_bytes(2, "big"), (4000).to_bytes(2, "big") + b"bye"])
+async def test_a_close_of_the_peer_runs_the_cleanup_once(world: World, body: bytes) -> None:
     # wire 102
     peer = await world.raw()
     await peer.upgrade()
-    await peer.stream.send_all(frame(b'{"type":"registerfunction","id":"gone::soon"}') + data)
-    said = await peer.read_all()
-    if reason != "peer_closed":
-        assert said.endswith(b"\x88\x02" + status.to_bytes(2, "big"))
-    else:
-        assert said[-2:] == b"\x88\x00" or said[-4:-2] == b"\x88\x02" or said[-7:-5] == b"\x88\x05"
-    assert world.closed == {reason: 1}
+    data = frame(b'{"type":"registerfunction","id":"gone::soon"}') + frame(body, CLOSE) + frame(b'{"type":"ping"}')
+    await peer.stream.send_all(data)
+    assert b"pong" not in await peer.read_all()
+    await world.wait_closed("peer_closed")
+    await _check_that_nobody_is_left(world)
+
+
+async def _check_that_nobody_is_left(world: World) -> None:
     statistics = world.engine.kernel.statistics()
     assert (statistics.workers.connected, statistics.workers.ever_connected) == (0, 1)
     caller = await world.connect()

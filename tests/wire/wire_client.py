@@ -36,7 +36,7 @@ def frame(data: bytes, opcode: int = TEXT, *, fin: bool = True, masked: bool = T
     return head + (bytes(4) if masked else b"") + data
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Client:
     """One worker connection as its worker sees it. Messages nobody asked for yet wait in `backlog`."""
 
@@ -142,7 +142,7 @@ class Client:
         await trio.aclose_forcefully(self.stream)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RawPeer:
     """A connection whose bytes are written and read by hand."""
 
@@ -190,7 +190,7 @@ def upgrade_request(path: str = "/", *, leave_out: str = "", **fields: str) -> b
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class World:
     """A running engine and who is connected to it."""
 
@@ -233,8 +233,10 @@ class World:
         """How many connections ended for which reason."""
         return self.engine.statistics().listeners[0].closed
 
-    async def wait_closed(self, reason: str, times: int = 1) -> None:
-        await eventually(lambda: self.closed.get(reason, 0) == times)
+    async def wait_closed(self, reason: str) -> None:
+        """Wait until a connection has ended, which must be the first one, for this reason."""
+        await eventually(lambda: bool(self.closed))
+        assert self.closed == {reason: 1}
 
 
 async def eventually(holds: Callable[[], bool], *, within: float = 5.0) -> None:
@@ -264,7 +266,7 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         await self._arrivals.send(stream)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryNetwork:
     """A network in memory. `lockstep`: a sender waits until its peer has taken every byte."""
 

@@ -82,18 +82,12 @@ class HttpModule:
         self._warn()
         self._gateway = gateway = Gateway(kernel, self.config, RouteTable())
         self._server = server = self.open_server(kernel)
-        with self._serve_triggers(kernel, Binder(gateway.routes)):
-            async with self._listening(self._port(kernel)) as listeners, trio.open_nursery() as nursery:
+        with kernel.when_draining(self.stop_accepting), self._serve_triggers(kernel, Binder(gateway.routes)):
+            async with self._listening(self._port(kernel)) as listeners:
                 self.address = self.config.host, self.network.port_of(listeners)
                 kernel.services.register(ADDRESS_SERVICE, self.address)
                 _log.info("API listening on address: %s:%s", *self.address)
-                nursery.start_soon(self._drain, kernel)
                 await server.serve(listeners, gateway.handle, task_status=task_status)
-                nursery.cancel_scope.cancel(reason="the last answer has been given")
-
-    async def _drain(self, kernel: Kernel) -> None:
-        await kernel.draining.wait()
-        self.stop_accepting()
 
     def _port(self, kernel: Kernel) -> int:
         """The configured port; where that is any, the one of the incarnation before, which clients know."""

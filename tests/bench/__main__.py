@@ -1,0 +1,99 @@
+"""One run of the bench: see docs/performance.md for what it measures and why so."""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import cattrs
+
+from .idle import measure_idle
+from .processes import ROOT, SHARED_FLOOR, Contestant, engine, floor, run_json
+from .report import render, render_targets, replace_measured
+from .results import About, InProcess, Results, dump, load
+from .routed import Pace, measure_fairness, measure_routed
+from .startup import measure_starts
+from .targets import targets
+
+DOCUMENT = ROOT / "docs" / "performance.md"
+RECORD = ROOT / "docs" / "performance" / "results.json"
+QUICK = Pace(rounds=1, warm_up=0.2, seconds=0.6, probe_seconds=2.0)
+FULL = Pace(rounds=4, warm_up=0.5, seconds=3.0, probe_seconds=8.0)
+_PACKAGES = ("trio", "msgspec", "websockets", "picows", "uvloop")
+
+
+def measure(pace: Pace, *, quick: bool, program: Path | None) -> Results:
+    """Everything, saying on stderr what is under way."""
+    contestants: Sequence[Contestant] = (engine(), floor(program))
+    say("start to open ports")
+    starts = measure_starts(2 if quick else 5)
+    say("1,000 idle workers")
+    idle = measure_idle()
+    say("calls inside one process")
+    in_process = cattrs.structure(run_json("in_process", 20 if quick else 100), InProcess)
+    say("routed calls")
+    routed = measure_routed(contestants, pace)
+    say("fairness")
+    fairness = measure_fairness(contestants, pace)
+    return Results(about(quick=quick, program=program), routed, fairness, in_process, idle, starts)
+
+
+def about(*, quick: bool, program: Path | None) -> About:
+    """What a reader needs to judge the figures."""
+    return About(
+        when=datetime.now(UTC).strftime("%Y-%m-%d"),
+        mode="quick" if quick else "full",
+        commit=_commit(),
+        python=platform.python_version(),
+        packages={name: version(name) for name in _PACKAGES},
+        machine=_processor(),
+        cores=os.cpu_count() or 1,
+        floor="tests/bench/floor.py" if program is None else f"../shared/perf/{program.name}",
+    )
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def say(what: str) -> None:
+    print(f"measuring: {what}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Exit code 0 if every target is met, else 1."""
+    parser = argparse.ArgumentParser(prog="just bench", description="measure the engine against the floor")
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute, one alternation; the record stays as it is"
+    )
+    parser.add_argument("--floor", choices=("shared", "own"), help="default: shared, where it lies beside the checkout")
+    parser.add_argument("--render", action="store_true", help="measure nothing; write the tables of the record anew")
+    options = parser.parse_args()
+    own = options.floor == "own" or (options.floor is None and not SHARED_FLOOR.exists())
+    if options.render:
+        results = load(RECORD)
+    else:
+        results = measure(QUICK if options.quick else FULL, quick=options.quick, program=None if own else SHARED_FLOOR)
+    if not options.quick:
+        dump(results, RECORD)
+        replace_measured(DOCUMENT, render(results))
+    print(render(results) if options.quick else render_targets(results))
+    return 0 if all(target.is_met for target in targets(results)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""What the figures of a run should be, and what they are."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+
+from .results import ENGINE, FLOOR, Fairness, Results, Routed
+from .startup import DEFAULTS, ONE_LISTENER, TRIO
+
+_OF_FLOOR = "times the floor"
+NAMES = {150: "150 B", 16 * 1024: "16 KiB", 64 * 1024: "64 KiB", 1024 * 1024: "1 MiB"}
+
+
+@attrs.frozen
+class Target:
+    """One figure that has to be at most `limit`."""
+
+    what: str
+    limit: float
+    measured: float
+    unit: str
+
+    @property
+    def is_met(self) -> bool:
+        return self.measured <= self.limit
+
+
+@attrs.frozen
+class Compared:
+    """The best of a figure for engine and floor over all rounds, and how far the rounds are apart."""
+
+    engine: float
+    floor: float
+    per_round: Sequence[float]
+    """The ratio of each round by itself."""
+
+    @property
+    def ratio(self) -> float:
+        return self.engine / self.floor
+
+
+def single_cpu(measured: Routed) -> float:
+    return measured.one_at_a_time.cpu_us
+
+
+def single_p50(measured: Routed) -> float:
+    return measured.one_at_a_time.p50_us
+
+
+def single_p99(measured: Routed) -> float:
+    return measured.one_at_a_time.p99_us
+
+
+def saturated_cpu(measured: Routed) -> float:
+    return measured.saturated.cpu_us
+
+
+def saturated_rate(measured: Routed) -> float:
+    return measured.saturated.per_s
+
+
+def beside_p50(measured: Fairness) -> float:
+    return measured.p50_us
+
+
+def beside_p99(measured: Fairness) -> float:
+    return measured.p99_us
+
+
+def compare(
+    results: Results, size: int, figure: Callable[[Routed], float], best: Callable[[Sequence[float]], float] = min
+) -> Compared:
+    """A figure of routed calls of one size."""
+    rows = [row for row in results.routed if row.size == size]
+    return _compared([(row.contestant, row.round, figure(row)) for row in rows], best)
+
+
+def compare_fairness(results: Results, worker: str, figure: Callable[[Fairness], float]) -> Compared:
+    """A figure of single calls beside a flood, to the worker that `Fairness.worker` names."""
+    rows = [row for row in results.fairness if row.worker == worker]
+    return _compared([(row.contestant, row.round, figure(row)) for row in rows], min)
+
+
+def _compared(figures: Sequence[tuple[str, int, float]], best: Callable[[Sequence[float]], float]) -> Compared:
+    engine = {round_: value for who, round_, value in figures if who == ENGINE}
+    floor = {round_: value for who, round_, value in figures if who == FLOOR}
+    ratios = [engine[round_] / floor[round_] for round_ in sorted(engine)]
+    return Compared(best(list(engine.values())), best(list(floor.values())), ratios)
+
+
+def best_start(results: Results, what: str) -> float:
+    """The fastest start of a kind, in seconds."""
+    return min(start.seconds for start in results.starts if start.what == what)
+
+
+def targets(results: Results) -> list[Target]:
+    """Every target, with what this run measured."""
+    return [*_routed(results), *_others(results)]
+
+
+def _routed(results: Results) -> Iterator[Target]:
+    for size, limit in zip(NAMES, (1.3, 1.1, 1.1, 0.9), strict=True):
+        cpu = compare(results, size, saturated_cpu).ratio
+        yield Target(f"CPU per call, saturated, {NAMES[size]}", limit, cpu, _OF_FLOOR)
+    for name, figure in (("p50", single_p50), ("CPU per call", single_cpu)):
+        yield Target(f"{name}, one at a time, 150 B", 0.9, compare(results, 150, figure).ratio, _OF_FLOOR)
+    beside = compare_fairness(results, "own", beside_p99)
+    yield Target("p99 beside a flood 1,000 deep", 0.5, beside.ratio, _OF_FLOOR)
+
+
+def _others(results: Results) -> Iterator[Target]:
+    inside, idle, trio = results.in_process, results.idle, best_start(results, TRIO)
+    yield Target("in-process call", 5, inside.worker_call_us / inside.spawn_us, "times a task spawn")
+    yield Target("1,000 idle workers", 25, idle.loaded_mib - idle.empty_mib, "MiB")
+    for what in (ONE_LISTENER, DEFAULTS):
+        yield Target(f"start to open ports, {what}", 4, best_start(results, what) / trio, "times `import trio`")
