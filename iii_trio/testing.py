@@ -1,10 +1,13 @@
 """For tests of whole engines: a network in memory, a worker that speaks the protocol by hand, a trace of the kernel.
 
     network = MemoryNetwork()
-    async with open_engine({}, network=network, clock=TrioClock(), random=Random(1)) as engine:
+    async with open_engine({}, host="127.0.0.1", network=network, clock=TrioClock(), random=Random(1)) as engine:
         async with open_raw_worker(await network.connect(engine.address[1])) as worker:
+            outcome = await worker.call("engine::functions::list", {})
             await worker.register("shop::price")
-            outcome = await worker.call("shop::price", {"sku": "A-7"})  # answered by whoever takes it: `worker.take`
+            await worker.send("invokefunction", function_id="shop::price", data={"sku": "A-7"})
+            call = await worker.take("invokefunction", function_id="shop::price")
+            await worker.answer(call, result=29.7)
 
 Under `trio.testing.MockClock(autojump_threshold=0)` nothing of this takes real time.
 """
@@ -280,17 +283,20 @@ async def open_raw_worker(stream: trio.abc.Stream, path: str = "/") -> AsyncIter
     Raises Disconnected if the engine refuses it. An error in the block arrives bare.
     """
     error: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            socket, greeting = await _greet(nursery, stream, path)
-            worker = RawWorker(greeting["worker_id"], greeting["reattach_token"], socket=socket, stream=stream)
-            nursery.start_soon(worker.run, name=f"raw worker {worker.id}")
-            yield worker
-        except Exception as raised:  # noqa: BLE001  raised again below, where it leaves no group
-            error = raised
-        finally:
-            nursery.cancel_scope.cancel(reason="the block of a raw worker has ended")
-            await trio.aclose_forcefully(stream)
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                socket, greeting = await _greet(nursery, stream, path)
+                worker = RawWorker(greeting["worker_id"], greeting["reattach_token"], socket=socket, stream=stream)
+                nursery.start_soon(worker.run, name=f"raw worker {worker.id}")
+                yield worker
+            except Exception as raised:  # noqa: BLE001  raised again below, where it leaves no group
+                error = raised
+            finally:
+                nursery.cancel_scope.cancel(reason="the block of a raw worker has ended")
+                await trio.aclose_forcefully(stream)
+    except* HandshakeError:  # from trio-websocket's reader
+        error = Disconnected(None)
     if error is not None:
         raise error
 
@@ -301,8 +307,6 @@ async def _greet(nursery: trio.Nursery, stream: Any, path: str) -> tuple[WebSock
         greeting: Message = json.loads(await socket.get_message())
     except ConnectionClosed as error:
         raise _disconnected(error) from error
-    except HandshakeError as error:
-        raise Disconnected(None) from error
     assert greeting["type"] == "workerregistered", greeting
     return socket, greeting
 

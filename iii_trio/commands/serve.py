@@ -16,6 +16,8 @@ from iii_trio.protocol.errors import ConfigError, IIIError
 from iii_trio.serving import StartFailed, serve_engine
 from iii_trio.settings import Settings, find_config
 
+from ._memory import return_large_buffers
+
 _log = logging.getLogger("iii_trio.serve")
 _ENTRY_POINTS = "iii_trio.modules"
 
@@ -35,6 +37,7 @@ class ServeOptions:
 def serve(options: ServeOptions) -> int:
     """Run the engine in this process; returns the exit code. Every failure is one `Error: ...` on stderr."""
     configure_logging(LogOptions(options.log_format or "default"))
+    return_large_buffers()
     try:
         load_modules(options.load)
         settings = _settings(options)

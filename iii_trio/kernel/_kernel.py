@@ -16,7 +16,7 @@ from .invocations import Ledger, LedgerStatistics, Limits
 from .registrations import Registrations
 from .services import ServiceRegistry
 from .triggers import TriggerRegistry, TriggerStatistics
-from .workers import DEFAULT_NAMESPACE, Worker, WorkerRegistry, WorkerStatistics, check_namespace
+from .workers import Worker, WorkerRegistry, WorkerStatistics, check_namespace
 
 
 class NameConflict(IIIError):
@@ -83,9 +83,8 @@ class Kernel:
         """
         namespace = check_namespace(said.namespace)
         worker.describe(said)
-        modern = worker.is_modern or namespace != DEFAULT_NAMESPACE
         home = worker.namespace or namespace
-        holder = self.workers.claim(worker, home, worker.name, modern=modern)
+        holder = self.workers.claim(worker, home, worker.name, modern=worker.is_modern)
         if holder is not None:
             raise NameConflict(home, worker.name or "", holder.id)
         self.registrations.fix_namespace(worker, namespace)

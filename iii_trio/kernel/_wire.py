@@ -30,7 +30,7 @@ def splice_caller(data: Raw, caller: "Worker", *, named: bool) -> tuple[Buffer, 
     """`data` and what must follow it so that an object names its caller; other values pass unchanged (5.2).
 
     `named`: the text may hold the key already; then it is decoded and rewritten, else the member is appended last. The
-    same where it cannot be decoded (numbers beyond a float's range, lone surrogates): parsers let the last key win.
+    same where it cannot be decoded (a number beyond a float's range): parsers let the last key win.
     """
     view = memoryview(data)
     if not view or view[0] != 0x7B:  # not an object

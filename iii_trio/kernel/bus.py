@@ -11,18 +11,16 @@ import trio
 from msgspec import Raw
 
 from actors import DynamicSupervisor, Exit, SupervisorStopped
-from iii_trio.protocol import BadAction, Buffer, ErrorBody, Json, Payload
+from iii_trio.protocol import BadAction, Buffer, ErrorBody, Json, Payload, is_null
 from iii_trio.protocol.errors import (
     ChannelSendFailed,
     EnqueueFailed,
     FunctionFailed,
-    InputRejected,
     InvalidAction,
     InvocationError,
     ModuleUnavailable,
     Overloaded,
     PayloadTooLarge,
-    RemoteProtocolError,
     ShuttingDown,
     from_error_body,
     to_error_body,
@@ -91,8 +89,6 @@ class Bus:
                 self._route(caller, message, text)
         except InvocationError as error:
             self.refuse(caller, message, error)
-        except RemoteProtocolError as error:  # a payload that had to be rewritten and could not be
-            self.refuse(caller, message, InputRejected(str(error)))
 
     def refuse_action(self, caller: Worker, message: BadAction) -> None:
         """Answer an `invokefunction` with an unknown action (C3)."""
@@ -104,7 +100,7 @@ class Bus:
         self._admit(caller)
         row = self._row(function, message.invocation_id if message.action is None else None, caller)
         row.traceparent, row.baggage = message.traceparent, message.baggage
-        named = CALLER_KEY in text
+        named = text.rfind(CALLER_KEY) >= 0  # from the end: on large texts a third of the cost of `in`
         if function.handler is not None:
             data = with_caller(message.data, caller, named=named)
             self._start(row, data, message.metadata, message.traceparent, message.baggage)
@@ -141,6 +137,8 @@ class Bus:
     def result_from(self, executor: Worker, message: InvocationResult) -> None:
         """Take an executor's answer; one that nobody waits for, or from anybody else (C7), is ignored."""
         row = executor.executing.get(message.invocation_id)
+        if row is None and (canonical := canonical_id(message.invocation_id)) is not None:
+            row = executor.executing.get(canonical)
         if row is not None:
             self.ledger.finish(row, message.result, message.error)
 
@@ -252,7 +250,7 @@ class Bus:
 
     def _start(self, row: Invocation, data: Raw, metadata: Raw, traceparent: str | None, baggage: str | None) -> None:
         """Run a handler inside the engine, in a task of its own that outlives the caller."""
-        sidecar = Payload(metadata) if memoryview(metadata) else None
+        sidecar = Payload(metadata) if memoryview(metadata) and not is_null(metadata) else None
         call = Call(row.function.id, row.id, Payload(data), sidecar, row.caller, traceparent, baggage)
         try:
             row.child = self.invocations.start_soon(

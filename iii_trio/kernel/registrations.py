@@ -58,21 +58,22 @@ class Registrations:
 
     def take(self, worker: Worker, message: Message) -> None:
         """Apply one message now; a provisional one that would displace an owner waits for the namespace to be fixed."""
+        if worker.namespace is None and len(worker.early) >= _JOURNAL_LIMIT:
+            self.fix_namespace(worker, DEFAULT_NAMESPACE)
+        is_in_force = self._apply[type(message)](worker, message)
         if worker.namespace is None:
-            if len(worker.early) >= _JOURNAL_LIMIT:
-                self.fix_namespace(worker, DEFAULT_NAMESPACE)
-            else:
-                self._journal(worker, message)
-        self._apply[type(message)](worker, message)
+            self._journal(worker, message, is_in_force=is_in_force)
 
-    def _journal(self, worker: Worker, message: Message) -> None:
+    def _journal(self, worker: Worker, message: Message, *, is_in_force: bool) -> None:
         """Note a provisional message; a withdrawn function must not come back when the journal is replayed."""
         if isinstance(message, UnregisterFunction):
             worker.early = [
-                early for early in worker.early if not (isinstance(early, RegisterFunction) and early.id == message.id)
+                entry
+                for entry in worker.early
+                if not (isinstance(entry[0], RegisterFunction) and entry[0].id == message.id)
             ]
         else:
-            worker.early.append(message)
+            worker.early.append((message, is_in_force))
 
     def fix_namespace(self, worker: Worker, namespace: str) -> None:
         """Settle where the worker's registrations live. Once settled it never changes (12.4)."""
@@ -81,17 +82,14 @@ class Registrations:
                 _log.warning("worker %s stays in namespace %s", worker.id, worker.namespace)
             return
         journal, worker.early = worker.early, []
-        if namespace != DEFAULT_NAMESPACE:
+        moves = namespace != DEFAULT_NAMESPACE
+        if moves:
             self.functions.remove_all(worker)
             self.triggers.drop_worker(worker)
         worker.namespace = namespace
-        for message in journal:
-            if namespace != DEFAULT_NAMESPACE or self._is_held(worker, message):
+        for message, is_in_force in journal:
+            if _is_due(message, is_in_force=is_in_force, moves=moves):
                 self._apply[type(message)](worker, message)
-
-    def _is_held(self, worker: Worker, message: Message) -> bool:
-        """Whether a provisional registration has had to wait: it names a function that is not the worker's (yet)."""
-        return isinstance(message, RegisterFunction) and (DEFAULT_NAMESPACE, message.id) not in worker.functions
 
     def _register_function(self, worker: Worker, message: RegisterFunction) -> bool:
         if message.invocation is not ABSENT and not Payload(message.invocation).is_null:
@@ -177,6 +175,13 @@ class Registrations:
 
     def _register_service(self, _: Worker, message: RegisterService) -> bool:
         return self.services.announce(message.name or message.id, message.description)
+
+
+def _is_due(message: Message, *, is_in_force: bool, moves: bool) -> bool:
+    """Whether a provisional message has to be applied (again): it moves, or had to wait because its function had an owner."""
+    if isinstance(message, RegisterFunction):
+        return moves or not is_in_force
+    return moves and is_in_force
 
 
 def optional(raw: Raw) -> Payload | None:

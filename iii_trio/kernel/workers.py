@@ -73,6 +73,9 @@ class Worker(Owner):
     ip_address: str | None = None
     namespace: str | None = None
     announced: bool = False
+    chose_namespace: bool = False
+    """Whether an announcement of it has named a namespace, be it `default`."""
+
     runtime: str = _UNKNOWN_RUNTIME
     version: str | None = None
     description: str | None = None
@@ -87,7 +90,9 @@ class Worker(Owner):
     calling: dict[str, "Invocation"] = attrs.field(factory=dict, repr=False)
     triggers: dict[str, "Trigger"] = attrs.field(factory=dict, repr=False)
     trigger_types: dict[tuple[str, str], "TriggerType"] = attrs.field(factory=dict, repr=False)
-    early: list[Message] = attrs.field(factory=list, repr=False)
+    early: list[tuple[Message, bool]] = attrs.field(factory=list, repr=False)
+    """What it registered before its namespace was fixed, and whether that is in force meanwhile."""
+
     caller_member: bytes = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -110,11 +115,12 @@ class Worker(Owner):
         if not self.announced:
             return False
         version = parse_version(self.version)
-        return version is None or version >= _MODERN or self.namespace not in {None, DEFAULT_NAMESPACE}
+        return version is None or version >= _MODERN or self.chose_namespace
 
     def describe(self, said: Announcement) -> None:
         """Store an announcement (3.3): null keeps an earlier name, description, os, pid, isolation."""
         self.announced = True
+        self.chose_namespace = self.chose_namespace or said.namespace is not None
         self.runtime = _UNKNOWN_RUNTIME if said.runtime is None else said.runtime
         self.version = said.version
         self.name = clean_label(said.name) or self.name

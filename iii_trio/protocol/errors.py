@@ -159,17 +159,12 @@ class InvalidArguments(InvocationError):
     code = "INVALID_ARGUMENTS"
 
 
-class InvocationTimeout(InvocationError):
-    """The caller's own deadline passed. Local to the native worker; never on the wire."""
-
-    code = "TIMEOUT"
-
-
 class Codes:
-    """Codes that travel outside an `InvocationError`: in registration answers and in lenient decoding."""
+    """Codes without a class of their own: in registration answers, in lenient decoding, of single functions."""
 
     UNKNOWN: ClassVar = "UNKNOWN"
     TRIGGER_REGISTRATION_FAILED: ClassVar = "trigger_registration_failed"
+    UNREGISTER_FAILED: ClassVar = "unregister_failed"
     WORKER_NAMESPACE_CONFLICT: ClassVar = "WORKER_NAMESPACE_CONFLICT"
     FUNCTION_NAMESPACE_CONFLICT: ClassVar = "FUNCTION_NAMESPACE_CONFLICT"
 

@@ -98,6 +98,13 @@ class FrameSplitter:
             position = end
         return position, None
 
+    def let_go(self) -> None:
+        """Forget what was received and is not a message yet: up to 64 MiB that must not wait for the garbage collector."""
+        if self._protocol is not None:
+            self._protocol.parser.close()  # a generator that holds the last frame and, in a cycle, the protocol
+            self._protocol.parser_exc = None  # so does its traceback
+        self._fragments = self._protocol = None
+
     def _is_utf8(self, text: bytes) -> bool:
         try:
             text.decode()
@@ -112,8 +119,8 @@ class FrameSplitter:
             self._protocol = Protocol(Side.SERVER, max_size=MAX_MESSAGE)
         self._protocol.receive_data(frame)
         for event in self._protocol.events_received():
-            if isinstance(event, Frame):
-                self._take(event, batch)
+            assert isinstance(event, Frame)  # a protocol without a handshake has no other events
+            self._take(event, batch)
         if (problem := self._protocol.parser_exc) is not None:
             self.ended = CloseReason.TOO_BIG if isinstance(problem, PayloadTooBig) else CloseReason.PROTOCOL_ERROR
             self._protocol.data_to_send()
@@ -130,9 +137,7 @@ class FrameSplitter:
             self._fragments_text = event.opcode is Opcode.TEXT
         assert self._fragments is not None
         self._fragments += event.data
-        if len(self._fragments) > MAX_MESSAGE:
-            self.ended = CloseReason.TOO_BIG
-        elif event.fin:
+        if event.fin:
             self._complete(bytes(self._fragments), batch)
 
     def _complete(self, message: bytes, batch: list[bytes | memoryview]) -> None:

@@ -49,8 +49,7 @@ async def read_upgrade(stream: ByteStream, is_known_path: "KnownPath") -> Upgrad
         return Refusal(error.error_status_hint, "the request is not valid HTTP/1.1")
     except BROKEN:
         return None
-    if not isinstance(event, h11.Request):
-        return None
+    assert isinstance(event, h11.Request)  # the first event of a connection
     return _judge(event, parser.trailing_data[0] if parser.trailing_data else b"", is_known_path)
 
 

@@ -142,10 +142,17 @@ class TrioStream:
 
 
 def own_stream(stream: trio.abc.Stream, shared: memoryview) -> ByteStream:
-    """Take an accepted stream over: a plain TCP one is driven directly, any other through its Trio methods."""
+    """Take an accepted stream over: a plain TCP one is driven directly, any other through its Trio methods.
+
+    Raises OSError, with the stream closed, if the peer has gone already.
+    """
     if not isinstance(stream, trio.SocketStream):
         return TrioStream(stream)
-    name = stream.socket.getpeername()
+    try:
+        name = stream.socket.getpeername()
+    except OSError:
+        stream.socket.close()
+        raise
     address = str(name[0]) if isinstance(name, tuple) and name else None
     raw = socket.socket(fileno=stream.socket.detach())
     raw.setblocking(False)

@@ -12,7 +12,7 @@ from .reasons import CLOSE_CODES, CloseReason
 from .stream import BROKEN, RECEIVE_SIZE, ByteStream
 
 _ASSEMBLE_FROM = 16 * 1024
-_GROW_FROM = 1024 * 1024
+_GROW_FROM = 2 * 1024 * 1024
 _LINGER = 1.0
 """Seconds in which a close that we begin may still reach the peer."""
 
@@ -135,6 +135,8 @@ class WebSocket:
         except BROKEN:
             pass  # the peer was faster; there is nobody left to be polite to
         finally:
+            self._rest = b""
+            self._splitter.let_go()
             self.outbox.close()
             self.stream.close()
 

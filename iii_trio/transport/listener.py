@@ -146,8 +146,8 @@ class WorkerListener:
             peer: Connection | TelemetrySink | None = None
 
             def fail(reason: CloseReason) -> None:
-                if peer is not None:
-                    peer.stop(reason)
+                assert peer is not None  # nothing is sent before there is one
+                peer.stop(reason)
 
             outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
             socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import attrs
 import cattrs
 
 from .idle import measure_idle
-from .processes import ROOT, SHARED_FLOOR, Contestant, engine, floor, run_json
+from .processes import ROOT, SHARED_FLOOR, Contestant, Placement, engine, floor, run_json
 from .report import render, render_targets, replace_measured
 from .results import About, InProcess, Results, dump, load
 from .routed import Pace, measure_fairness, measure_routed
@@ -22,7 +23,7 @@ from .targets import targets
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 RECORD = ROOT / "docs" / "performance" / "results.json"
-QUICK = Pace(rounds=1, warm_up=0.2, seconds=0.6, probe_seconds=2.0)
+QUICK = Pace(rounds=1, warm_up=0.2, seconds=0.6, probe_seconds=2.0, probed=("own",))
 FULL = Pace(rounds=4, warm_up=0.5, seconds=3.0, probe_seconds=8.0)
 _PACKAGES = ("trio", "msgspec", "websockets", "picows", "uvloop")
 
@@ -40,10 +41,10 @@ def measure(pace: Pace, *, quick: bool, program: Path | None) -> Results:
     routed = measure_routed(contestants, pace)
     say("fairness")
     fairness = measure_fairness(contestants, pace)
-    return Results(about(quick=quick, program=program), routed, fairness, in_process, idle, starts)
+    return Results(about(pace, quick=quick, program=program), routed, fairness, in_process, idle, starts)
 
 
-def about(*, quick: bool, program: Path | None) -> About:
+def about(pace: Pace, *, quick: bool, program: Path | None) -> About:
     """What a reader needs to judge the figures."""
     return About(
         when=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -53,6 +54,7 @@ def about(*, quick: bool, program: Path | None) -> About:
         packages={name: version(name) for name in _PACKAGES},
         machine=_processor(),
         cores=os.cpu_count() or 1,
+        placement="pinned" if pace.placement.router else "left to the scheduler",
         floor="tests/bench/floor.py" if program is None else f"../shared/perf/{program.name}",
     )
 
@@ -76,23 +78,38 @@ def say(what: str) -> None:
 
 def main() -> int:
     """Exit code 0 if every target is met, else 1."""
-    parser = argparse.ArgumentParser(prog="just bench", description="measure the engine against the floor")
-    parser.add_argument(
-        "--quick", action="store_true", help="under a minute, one alternation; the record stays as it is"
-    )
-    parser.add_argument("--floor", choices=("shared", "own"), help="default: shared, where it lies beside the checkout")
-    parser.add_argument("--render", action="store_true", help="measure nothing; write the tables of the record anew")
-    options = parser.parse_args()
-    own = options.floor == "own" or (options.floor is None and not SHARED_FLOOR.exists())
+    options = parse()
     if options.render:
         results = load(RECORD)
     else:
-        results = measure(QUICK if options.quick else FULL, quick=options.quick, program=None if own else SHARED_FLOOR)
+        results = measure(pace_of(options), quick=options.quick, program=floor_of(options))
     if not options.quick:
         dump(results, RECORD)
         replace_measured(DOCUMENT, render(results))
     print(render(results) if options.quick else render_targets(results))
     return 0 if all(target.is_met for target in targets(results)) else 1
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="just bench", description="measure the engine against the floor")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--quick", action="store_true", help="one short alternation; the record stays as it is")
+    mode.add_argument("--render", action="store_true", help="measure nothing; write the tables of the record anew")
+    parser.add_argument("--floor", choices=("shared", "own"), help="default: shared, where it lies beside the checkout")
+    parser.add_argument("--free", action="store_true", help="leave it to the scheduler what runs on which core")
+    return parser.parse_args()
+
+
+def pace_of(options: argparse.Namespace) -> Pace:
+    pace = QUICK if options.quick else FULL
+    return attrs.evolve(pace, placement=Placement()) if options.free else pace
+
+
+def floor_of(options: argparse.Namespace) -> Path | None:
+    """The program to be the floor; None for the bench's own."""
+    if options.floor is None:
+        return SHARED_FLOOR if SHARED_FLOOR.exists() else None
+    return SHARED_FLOOR if options.floor == "shared" else None
 
 
 if __name__ == "__main__":

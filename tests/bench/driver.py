@@ -1,4 +1,4 @@
-"""The load, a process of its own: `python -m tests.bench.driver calls|flood|probe ...`; prints one line of JSON.
+"""The load, a process of its own: `python -m tests.bench.driver single|saturated|flood|probe ...`; prints one line of JSON.
 
 picows on uvloop because a client slower than the router would measure itself. It is no part of the engine: nothing of
 `iii_trio` is imported here.
@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +21,7 @@ import uvloop
 from .peers import Caller, connect, connect_echo
 from .results import percentile
 
-FLOODED = "bench::flooded"
-CALLERS, DEPTH = 2, 32
+ECHO, FLOODED, PROBED = "bench::echo", "bench::flooded", "bench::probed"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -70,23 +69,30 @@ def quantiles(latencies: Sequence[float]) -> dict[str, float]:
     return {"p50_us": p50, "p99_us": p99}
 
 
-async def run_calls(options: argparse.Namespace) -> dict[str, object]:
-    """One caller with one call at a time, then two with 32 in flight each."""
-    function_id, payload, port = "bench::echo", payload_of(options.size), options.port
-    await connect_echo(port, function_id)
-    single = await connect(port, partial(Caller, function_id, payload, 1))
-    several = [await connect(port, partial(Caller, function_id, payload, n, DEPTH)) for n in range(2, 2 + CALLERS)]
-    one_at_a_time = await measure([single], options.pid, options.warm_up, options.seconds)
-    saturated = await measure(several, options.pid, options.warm_up, options.seconds)
-    return {"one_at_a_time": one_at_a_time, "saturated": saturated}
+async def run_single(options: argparse.Namespace) -> dict[str, float]:
+    """One caller with one call at a time."""
+    return await run_calls(options, callers=1, depth=1)
 
 
-async def run_flood(options: argparse.Namespace) -> dict[str, object]:
+async def run_saturated(options: argparse.Namespace) -> dict[str, float]:
+    """Two callers with 32 calls in flight each."""
+    return await run_calls(options, callers=2, depth=32)
+
+
+async def run_calls(options: argparse.Namespace, callers: int, depth: int) -> dict[str, float]:
+    """Callers that call one worker."""
+    await connect_echo(options.port, ECHO)
+    make = partial(Caller, ECHO, payload_of(options.size), depth=depth)
+    connected = [await connect(options.port, partial(make, name)) for name in range(1, callers + 1)]
+    return await measure(connected, options.pid, options.warm_up, options.seconds)
+
+
+async def run_flood(options: argparse.Namespace) -> dict[str, float]:
     """One caller with `depth` calls in flight until SIGTERM; says `ready` once all are under way."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await connect_echo(options.port, FLOODED, batched=True)
-    flooder = partial(Caller, FLOODED, payload_of(options.size), 1, options.depth, batched=True)
+    flooder = partial(Caller, FLOODED, payload_of(options.size), 1, depth=options.depth, batched=True)
     caller = await connect(options.port, flooder)
     caller.start()
     print("ready", flush=True)
@@ -97,18 +103,23 @@ async def run_flood(options: argparse.Namespace) -> dict[str, object]:
     return {"per_s": calls / (time.perf_counter() - began)}
 
 
-async def run_probe(options: argparse.Namespace) -> dict[str, object]:
+async def run_probe(options: argparse.Namespace) -> dict[str, float]:
     """One call at a time for `seconds`: to the flooded worker, or to one of this process."""
     function_id = FLOODED
     if options.worker == "own":
-        function_id = "bench::probed"
+        function_id = PROBED
         await connect_echo(options.port, function_id)
     caller = await connect(options.port, lambda: Caller(function_id, payload_of(options.size), 2))
     figures = await measure([caller], options.pid, options.warm_up, options.seconds)
     return {name: figures[name] for name in ("calls", "p50_us", "p99_us")}
 
 
-_MODES = {"calls": run_calls, "flood": run_flood, "probe": run_probe}
+_MODES: dict[str, Callable[[argparse.Namespace], Coroutine[None, None, Mapping[str, float]]]] = {
+    "single": run_single,
+    "saturated": run_saturated,
+    "flood": run_flood,
+    "probe": run_probe,
+}
 
 
 def main() -> None:

@@ -112,7 +112,7 @@ class Caller(Peer):
     Latencies are noted with depth 1 only, where each answer belongs to the call before it.
     """
 
-    def __init__(self, function_id: str, payload: bytes, name: int, depth: int = 1, *, batched: bool = False) -> None:
+    def __init__(self, function_id: str, payload: bytes, name: int, *, depth: int = 1, batched: bool = False) -> None:
         super().__init__(batched=batched)
         self.answered = self.failed = 0
         self.latencies: list[float] = []

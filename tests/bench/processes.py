@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SHARED_FLOOR = ROOT.parent / "shared" / "perf" / "floor.py"
 PYTHON = sys.executable
 _ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+Cores = frozenset[int] | None
 _PATIENCE = 30.0
 _POLL = 0.0005
 
@@ -99,24 +100,50 @@ def connects(port: int) -> bool:
         return False
 
 
+@attrs.frozen
+class Placement:
+    """The cores that the router and its load run on; None where the scheduler decides."""
+
+    router: Cores = None
+    load: Cores = None
+
+
+def pinned() -> Placement:
+    """A core for the router, the others for its load; one for both where there is no other."""
+    *others, last = sorted(os.sched_getaffinity(0))
+    return Placement(frozenset({last}), frozenset(others or {last}))
+
+
 @contextmanager
-def running(contestant: Contestant) -> Iterator[Router]:
+def _on(cores: Cores) -> Iterator[None]:
+    """Have the processes that the block starts run on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before if cores is None else cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def running(contestant: Contestant, cores: Cores = None) -> Iterator[Router]:
     """A fresh process of a contestant, for the length of a block. Raises ProcessFailed if it does not open its port."""
     port = free_port()
     with (
         tempfile.TemporaryDirectory() as folder,
-        started(contestant.command(port, Path(folder)), (port,)) as process,
+        started(contestant.command(port, Path(folder)), (port,), cores=cores) as process,
     ):
         yield Router(port, process.pid)
 
 
 @contextmanager
 def started(
-    command: Sequence[str], ports: Sequence[int], cwd: Path = ROOT, env: Mapping[str, str] = _ENV
+    command: Sequence[str], ports: Sequence[int], cwd: Path = ROOT, cores: Cores = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process whose ports all take connections when the block begins. Ended, if need be killed, after it."""
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with _on(cores):
+            process = subprocess.Popen(command, cwd=cwd, env=_ENV, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             _wait_open(process, ports, log)
             yield process
@@ -144,19 +171,21 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def run_json(module: str, *arguments: object) -> Any:
+def run_json(module: str, *arguments: object, cores: Cores = None) -> Any:
     """Run a module of the bench to its end; what its last line says. Raises ProcessFailed."""
     command = [PYTHON, "-m", f"tests.bench.{module}", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=_ENV, capture_output=True, timeout=300, check=False)
+    with _on(cores):
+        done = subprocess.run(command, cwd=ROOT, env=_ENV, capture_output=True, timeout=300, check=False)
     if done.returncode:
         raise ProcessFailed(f"{module} failed: {done.stderr.decode()[-2000:]}")
     return last_line(done.stdout)
 
 
-def spawn(module: str, *arguments: object) -> subprocess.Popen[bytes]:
+def spawn(module: str, *arguments: object, cores: Cores = None) -> subprocess.Popen[bytes]:
     """Start a module of the bench whose first line says that it is ready."""
     command = [PYTHON, "-m", f"tests.bench.{module}", *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=ROOT, env=_ENV, stdout=subprocess.PIPE)
+    with _on(cores):
+        process = subprocess.Popen(command, cwd=ROOT, env=_ENV, stdout=subprocess.PIPE)
     assert process.stdout is not None
     if process.stdout.readline().strip() != b"ready":
         end(process)

@@ -57,7 +57,7 @@ def _about(results: Results) -> str:
     rounds = 1 + max(row.round for row in results.routed)
     return (
         f"{about.when}, commit {about.commit}, {about.mode} run with {rounds} alternations; Python {about.python}, "
-        f"{packages}; {about.cores} cores of {about.machine}; floor: `{about.floor}`."
+        f"{packages}; {about.cores} cores of {about.machine}, placement {about.placement}; floor: `{about.floor}`."
     )
 
 
@@ -73,7 +73,7 @@ def _routed(results: Results) -> str:
 
 def _fairness(results: Results) -> str:
     rows = []
-    for worker in ("own", "flooded"):
+    for worker in dict.fromkeys(row.worker for row in results.fairness):
         for name, figure in (("p50, µs", beside_p50), ("p99, µs", beside_p99)):
             rows.append((f"{worker} worker", name, *_cells(compare_fairness(results, worker, figure))))
     columns = ("single calls to", "figure", "engine", "floor", "ratio", "ratio of each round")

@@ -91,6 +91,9 @@ class About:
     packages: dict[str, str]
     machine: str
     cores: int
+    placement: str
+    """Whether router and load were pinned to cores (`routed.Pace` says to which)."""
+
     floor: str
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 import cattrs
 
-from .processes import Contestant, Router, end, harvest, run_json, running, spawn
+from .processes import Contestant, Placement, Router, end, harvest, pinned, run_json, running, spawn
 from .results import Fairness, Routed, Window
 
 SIZES = (150, 16 * 1024, 64 * 1024, 1024 * 1024)
@@ -14,12 +14,19 @@ FLOOD_DEPTH = 1000
 
 @attrs.frozen
 class Pace:
-    """How long to look: alternations, and seconds before and in each window of measurement."""
+    """How long to look: alternations, and seconds before and in each window of measurement; and where things run.
+
+    One call at a time is measured with router and driver on one core: its latency is then the sum of their work. On
+    two cores it is mostly the time an idle core takes to wake up, and it is the scheduler that decides between the two,
+    anew for every process. Under load each has a core of its own.
+    """
 
     rounds: int
     warm_up: float
     seconds: float
     probe_seconds: float
+    probed: tuple[str, ...] = ("own", "flooded")
+    placement: Placement = attrs.field(factory=pinned)
 
 
 def turns(contestants: Sequence[Contestant], round_: int) -> Sequence[Contestant]:
@@ -33,15 +40,16 @@ def measure_routed(contestants: Sequence[Contestant], pace: Pace) -> list[Routed
     for round_ in range(pace.rounds):
         for size in SIZES:
             for contestant in turns(contestants, round_):
-                with running(contestant) as router:
+                with running(contestant, pace.placement.router) as router:
                     measured.append(_measure(contestant, router, size, round_, pace))
     return measured
 
 
 def _measure(contestant: Contestant, router: Router, size: int, round_: int, pace: Pace) -> Routed:
-    said = run_json("driver", "calls", "--size", size, *_aim(router), *_times(pace.warm_up, pace.seconds))
-    windows = {name: cattrs.structure(figures, Window) for name, figures in said.items()}
-    return Routed(contestant.name, size, round_, windows["one_at_a_time"], windows["saturated"])
+    options = ("--size", size, *_aim(router), *_times(pace.warm_up, pace.seconds))
+    single = run_json("driver", "single", *options, cores=pace.placement.router)
+    several = run_json("driver", "saturated", *options, cores=pace.placement.load)
+    return Routed(contestant.name, size, round_, cattrs.structure(single, Window), cattrs.structure(several, Window))
 
 
 def measure_fairness(contestants: Sequence[Contestant], pace: Pace) -> list[Fairness]:
@@ -49,17 +57,18 @@ def measure_fairness(contestants: Sequence[Contestant], pace: Pace) -> list[Fair
     return [
         _probe(contestant, round_, worker, pace)
         for round_ in range(pace.rounds)
-        for worker in ("own", "flooded")
+        for worker in pace.probed
         for contestant in turns(contestants, round_)
     ]
 
 
 def _probe(contestant: Contestant, round_: int, worker: str, pace: Pace) -> Fairness:
-    with running(contestant) as router:
-        flood = spawn("driver", "flood", "--depth", FLOOD_DEPTH, *_aim(router))
+    place = pace.placement
+    with running(contestant, place.router) as router:
+        flood = spawn("driver", "flood", "--depth", FLOOD_DEPTH, *_aim(router), cores=place.load)
         try:
             times = _times(pace.warm_up, pace.probe_seconds)
-            single = run_json("driver", "probe", "--worker", worker, *_aim(router), *times)
+            single = run_json("driver", "probe", "--worker", worker, *_aim(router), *times, cores=place.load)
             flood_per_s = harvest(flood)["per_s"]
         finally:
             end(flood)

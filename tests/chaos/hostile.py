@@ -93,6 +93,8 @@ def _fits(kind: inspect.Type, value: Any) -> bool:
         case inspect.StrType():
             return isinstance(value, str)
         case inspect.IntType(ge=low, le=high):
+            assert low is not None
+            assert high is not None
             return type(value) is int and low <= value <= high
         case inspect.VarTupleType(item_type=item):
             return isinstance(value, list) and all(_fits(item, part) for part in value)

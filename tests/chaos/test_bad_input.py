@@ -8,10 +8,8 @@ import msgspec
 import pytest
 import trio
 from hostile import INVALID_JSON, MESSAGES, UNKNOWN_TYPES, Wrong, valid, wrong, wrong_announcements
-from trio.testing import MockClock
 
 from iii_trio import Engine, open_engine
-from iii_trio.kernel import TrioClock
 from iii_trio.protocol.messages import (
     InvocationResult,
     InvokeFunction,
@@ -58,15 +56,23 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(autojump_clock: MockClock) -> AsyncIterator[Scene]:
+async def scene() -> AsyncIterator[Scene]:
     network = MemoryNetwork()
-    async with open_engine({}, host="127.0.0.1", network=network, clock=TrioClock()) as engine:
+    async with open_engine({}, host="127.0.0.1", network=network) as engine:
         port = engine.address[1]
         async with (
             open_raw_worker(await network.connect(port)) as honest,
             open_raw_worker(await network.connect(port)) as rogue,
+            trio.open_nursery() as nursery,
         ):
+            nursery.start_soon(fail_a_test_that_hangs)
             yield Scene(engine, honest, rogue)
+            nursery.cancel_scope.cancel()
+
+
+async def fail_a_test_that_hangs() -> None:
+    await trio.sleep(10)
+    raise TimeoutError("somebody waits for what does not come")
 
 
 @EVERY_MESSAGE
@@ -174,7 +180,7 @@ async def test_a_binary_message_that_is_nothing_is_dropped(scene: Scene) -> None
 
 # --- payloads that are JSON and that Python values cannot hold --------------------------------------------------------
 
-UNREADABLE = ['{"a":1e400}', '{"a":"\\ud800"}', '{"_caller_worker_id":1,"a":-1e999}']
+UNREADABLE = ['{"a":1e400}', '{"_caller_worker_id":1,"a":-1e999}']
 
 
 @pytest.mark.parametrize("data", UNREADABLE)
@@ -196,9 +202,13 @@ async def test_a_payload_that_cannot_be_decoded_passes_through(data: str, scene:
     receipt = await scene.honest.take("invocationresult", invocation_id="2")
     assert receipt["result"] == {"messageReceiptId": order["data"]["messageReceiptId"]}
 
-    await scene.honest.send_text(invoke % ("engine::functions::list", "3", data, ""))
-    refused = await scene.honest.take("invocationresult", invocation_id="3")
-    assert refused["error"]["code"] == "deserialization_error"
+    scene.engine.register("inside", read)
+    await scene.honest.send_text(invoke % ("inside", "3", data, ""))
+    assert "error" in await scene.honest.take("invocationresult", invocation_id="3")
+
+
+async def read(payload: Any) -> Any:
+    return payload
 
 
 async def test_an_enqueued_call_is_answered_whatever_happens(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 PROGRAM = Path(__file__).with_name("trace_program.py")
 ROOT = Path(__file__).parents[2]
 EVENTS = 500
-Trace = list[list[float | str]]
+Trace = list[tuple[float, str, str]]
 
 
 def traces(chance: int, *orders: int, hash_seed: str = "0") -> list[Trace]:
@@ -18,7 +18,7 @@ def traces(chance: int, *orders: int, hash_seed: str = "0") -> list[Trace]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": hash_seed}
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert ended.returncode == 0, ended.stderr
-    return [json.loads(line) for line in ended.stdout.splitlines()]
+    return [list(map(tuple, json.loads(line))) for line in ended.stdout.splitlines()]
 
 
 def test_equal_seeds_give_equal_traces_in_any_process() -> None:
@@ -33,6 +33,7 @@ def test_the_trace_holds_concurrent_calls_over_virtual_time() -> None:
     kinds = Counter(kind for _, kind, _ in trace)
     assert {"worker_connected", "worker_metadata_updated", "function_registered", "worker_disconnected"} <= set(kinds)
     assert {"trigger_registered", "trigger_unregistered", "trigger_type_unregistered"} <= set(kinds)
+    assert kinds["trigger_accepted"] == 8
     assert kinds["invoked"] == kinds["answered"] + kinds["failed"] + kinds["abandoned"]
     assert most_in_flight(trace) >= 5
     assert trace[-1][0] > trace[0][0]
@@ -41,7 +42,7 @@ def test_the_trace_holds_concurrent_calls_over_virtual_time() -> None:
 def most_in_flight(trace: Trace) -> int:
     running = most = 0
     for _, kind, _ in trace:
-        running += {"invoked": 1, "answered": -1, "failed": -1, "abandoned": -1}.get(str(kind), 0)
+        running += {"invoked": 1, "answered": -1, "failed": -1, "abandoned": -1}.get(kind, 0)
         most = max(most, running)
     return most
 

@@ -131,6 +131,7 @@ def check_engine(engine: Engine, killer: Killer) -> None:
     ledger = statistics.kernel.invocations
     assert ledger.in_flight == 0
     assert ledger.opened == ledger.answered + ledger.failed + ledger.abandoned
+    assert ledger.abandoned > killer.killed["connections"]  # calls whose caller was cut off, executor alive
     assert statistics.invocations.running == 0
     assert statistics.listeners[0].closed["killed"] >= killer.killed["connections"]
     http = find(engine.tree(), HTTP)

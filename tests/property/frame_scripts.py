@@ -82,8 +82,5 @@ def said(message: bytes | memoryview) -> Said:
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
     """The stream in pieces, none empty."""
     edges = sorted({place % len(stream) for place in places} - {0}) if stream else []
-    return [piece for piece in map(slice_of(stream), [0, *edges], [*edges, len(stream)]) if piece]
-
-
-def slice_of(stream: bytes):
-    return lambda start, end: stream[start:end]
+    pieces = [stream[start:end] for start, end in zip([0, *edges], [*edges, len(stream)], strict=True)]
+    return [piece for piece in pieces if piece]

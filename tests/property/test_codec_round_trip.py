@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_strategies import JSON_TEXTS, MESSAGES, STRINGS, messages
 
-from iii_trio.protocol import decode, encode
-from iii_trio.protocol.messages import Announcement, Enqueue, ErrorBody, Telemetry, Void
+from iii_trio.protocol import ErrorBody, decode, encode
+from iii_trio.protocol.messages import Announcement, Enqueue, Telemetry, Void
 
 NAMES = {
     "workerregistered",

@@ -69,7 +69,7 @@ def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.NoneType():
             return st.none()
         case inspect.UnionType(types=types):
-            return st.one_of(map(_values, types))
+            return st.one_of([_values(part) for part in types])
         case inspect.VarTupleType(item_type=item):
             return st.lists(_values(item), max_size=3).map(tuple)
         case inspect.StructType(cls=cls):

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from trio.testing import MockClock
-from wire_client import MemoryNetwork, World, open_world
+from wire_client import World, open_world
 
 from iii_trio.kernel import TrioClock
+from iii_trio.testing import MemoryNetwork
 
 
 @pytest.fixture
@@ -18,6 +19,6 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 async def memory_world(autojump_clock: MockClock) -> AsyncIterator[World]:
-    """The same over memory streams, in virtual time."""
+    """The same over memory streams, in virtual time. A test that uses it names `autojump_clock`, too, or time is real."""
     async with open_world(network=MemoryNetwork(), clock=TrioClock()) as world:
         yield world

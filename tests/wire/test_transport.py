@@ -15,15 +15,17 @@ from wire_client import (
     MODERN,
     PING,
     PONG,
-    MemoryNetwork,
+    Json,
     RawPeer,
     World,
+    eventually,
     frame,
     open_world,
     upgrade_request,
 )
 
 from iii_trio.kernel import TrioClock
+from iii_trio.testing import MemoryNetwork
 
 
 async def test_every_connection_is_greeted_with_an_id_and_a_token_of_its_own(world: World) -> None:
@@ -72,9 +74,7 @@ async def test_what_is_no_websocket_is_refused(world: World, method: str, path: 
         (b"\x16\x03\x01\x00\xa5 TLS\r\n\r\n", b"HTTP"),
     ],
 )
-async def test_a_bad_upgrade_hears_the_first_check_that_failed(
-    world: World, request_head: bytes, field: bytes
-) -> None:
+async def test_a_bad_upgrade_hears_the_first_check_that_failed(world: World, request_head: bytes, field: bytes) -> None:
     # wire 2
     peer = await world.raw()
     await peer.stream.send_all(request_head)
@@ -157,6 +157,23 @@ async def test_what_is_no_message_is_dropped_in_silence(world: World, text: str)
         await client.say_text(form)
         assert await client.fence() == []
     assert world.engine.kernel.statistics().functions == (await _functions_of_a_new_engine())
+
+
+async def test_binary_that_is_neither_telemetry_nor_text_is_dropped(world: World) -> None:
+    # wire 5
+    client = await world.connect()
+    await client.say_text(b'\xff{"type":"ping"}')
+    assert await client.fence() == []
+
+
+async def test_a_peer_that_leaves_during_the_handshake_is_no_connection(world: World) -> None:
+    peer = await world.raw()
+    await peer.stream.send_all(upgrade_request()[:30])
+    await eventually(lambda: world.engine.statistics().connections.running == 1)
+    await peer.stream.aclose()
+    await eventually(lambda: world.engine.statistics().connections.running == 0)
+    assert world.closed == {}
+    assert world.engine.kernel.statistics().workers.ever_connected == 0
 
 
 async def _functions_of_a_new_engine() -> object:
@@ -272,14 +289,14 @@ async def test_control_frames_may_come_between_fragments(world: World) -> None:
 @pytest.mark.parametrize("announcement", [LEGACY, MODERN, {**MODERN, "namespace": "billing"}])
 @pytest.mark.parametrize("announced_first", [True, False])
 async def test_registration_announcement_and_call_may_be_pipelined(
-    world: World, announcement: dict[str, object], announced_first: bool
+    world: World, announcement: Json, announced_first: bool
 ) -> None:
     # wire 9
     peer = await world.raw()
     await peer.upgrade()
     register = {"type": "registerfunction", "id": "own::one"}
     announce = {"type": "invokefunction", "function_id": "engine::workers::register", "data": announcement}
-    call = {"type": "invokefunction", "function_id": "own::one", "invocation_id": "x", "data": [1]}
+    call: Json = {"type": "invokefunction", "function_id": "own::one", "invocation_id": "x", "data": [1]}
     call |= {"namespace": announcement["namespace"]} if "namespace" in announcement else {}
     first, second = (announce, register) if announced_first else (register, announce)
     await peer.stream.send_all(b"".join(frame(json.dumps(message).encode()) for message in (first, second, call)))

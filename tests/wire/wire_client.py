@@ -10,10 +10,11 @@ from typing import Any
 
 import attrs
 import trio
-import trio.testing
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from iii_trio import Engine, open_engine
+from iii_trio.network import Network
+from iii_trio.testing import MemoryNetwork
 
 Json = dict[str, Any]
 MODERN: Mapping[str, Any] = {"runtime": "node", "version": "0.23.0", "pid": 7}
@@ -55,12 +56,12 @@ class Client:
     async def hear(self, kind: str, *, within: float = 5.0, **fields: Any) -> Json:
         """The next message of this type with these members; others wait for whoever asks for them."""
         wanted = {"type": kind, **fields}
-        for number, message in enumerate(self.backlog):
-            if wanted.items() <= message.items():
+        for number, waiting in enumerate(self.backlog):
+            if wanted.items() <= waiting.items():
                 return self.backlog.pop(number)
         with trio.fail_after(within):
             while True:
-                message = json.loads(await self.socket.get_message())
+                message: Json = json.loads(await self.socket.get_message())
                 if all(key in message and message[key] == value for key, value in wanted.items()):
                     return message
                 self.backlog.append(message)
@@ -149,9 +150,9 @@ class RawPeer:
     stream: trio.abc.Stream
     received: bytearray = attrs.field(factory=bytearray)
 
-    async def read_until(self, mark: bytes) -> bytes:
+    async def read_until(self, mark: bytes, *, within: float = 5.0) -> bytes:
         seen = 0
-        with trio.fail_after(5):
+        with trio.fail_after(within):
             while (found := self.received.find(mark, max(0, seen - len(mark)))) < 0:
                 seen = len(self.received)
                 data = await self.stream.receive_some(MIB)
@@ -206,7 +207,7 @@ class World:
 
     async def open_socket(self, path: str = "/") -> Client:
         """A WebSocket on any endpoint, before anything is read from it."""
-        stream = await self.dial()
+        stream: Any = await self.dial()
         self.streams.append(stream)
         socket = await wrap_client_stream(self.nursery, stream, "engine", path, max_message_size=LARGEST)
         return Client(socket, stream)
@@ -242,63 +243,25 @@ class World:
 async def eventually(holds: Callable[[], bool], *, within: float = 5.0) -> None:
     """Look again and again until it holds; fails after `within` seconds."""
     with trio.fail_after(within):
-        while not holds():
+        while not holds():  # noqa: ASYNC110  # what is looked at has no event
             await trio.sleep(0.002)
-
-
-class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
-    """Accepts the server sides of streams in memory."""
-
-    def __init__(self) -> None:
-        self._arrivals, self._accepted = trio.open_memory_channel[trio.abc.Stream](64)
-
-    async def accept(self) -> trio.abc.Stream:
-        try:
-            return await self._accepted.receive()
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            raise trio.ClosedResourceError from None
-
-    async def aclose(self) -> None:
-        self._arrivals.close()
-        await trio.lowlevel.checkpoint()
-
-    async def arrive(self, stream: trio.abc.Stream) -> None:
-        await self._arrivals.send(stream)
-
-
-@attrs.define(eq=False, repr=False)
-class MemoryNetwork:
-    """A network in memory. `lockstep`: a sender waits until its peer has taken every byte."""
-
-    lockstep: bool = False
-    listener: MemoryListener = attrs.field(factory=MemoryListener)
-
-    async def open_listeners(self, host: str, port: int) -> list[trio.abc.Listener[trio.abc.Stream]]:
-        await trio.lowlevel.checkpoint()
-        return [self.listener]
-
-    def port_of(self, listeners: object) -> int:
-        return 1
-
-    async def dial(self) -> trio.abc.Stream:
-        make = trio.testing.lockstep_stream_pair if self.lockstep else trio.testing.memory_stream_pair
-        ours, theirs = make()
-        await self.listener.arrive(theirs)
-        return ours
 
 
 @asynccontextmanager
 async def open_world(
-    config: Mapping[str, Any] | None = None, *, network: MemoryNetwork | None = None, **options: Any
+    config: Mapping[str, Any] | None = None, *, network: Network | None = None, **options: Any
 ) -> AsyncIterator[World]:
     """An engine on a free port of 127.0.0.1, or over memory streams."""
     async with open_engine(dict(config or {}), host="127.0.0.1", port=0, network=network, **options) as engine:
 
         async def dial() -> trio.abc.Stream:
-            return await trio.open_tcp_stream(*engine.address)
+            host, port = engine.address
+            if isinstance(network, MemoryNetwork):
+                return await network.connect(port)
+            return await trio.open_tcp_stream(host, port)
 
         async with trio.open_nursery() as nursery:
-            world = World(engine, nursery, network.dial if network else dial)
+            world = World(engine, nursery, dial)
             try:
                 yield world
             finally:

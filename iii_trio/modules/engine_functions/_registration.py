@@ -20,7 +20,6 @@ from ._inputs import NewTrigger, OldTrigger, decode_input
 ACCEPTED = "trigger_accepted"
 """The kernel event of a provider's consent; its subject is the trigger's id."""
 _PATIENCE = 10.0
-_UNREGISTER_FAILED = "unregister_failed"
 
 
 @attrs.define(eq=False)
@@ -85,7 +84,7 @@ class TriggerRegistration:
         try:
             return {"removed": self.kernel.triggers.remove(asked.id)}
         except IIIError as error:
-            raise InvocationError(str(error), code=_UNREGISTER_FAILED) from error
+            raise InvocationError(str(error), code=Codes.UNREGISTER_FAILED) from error
 
     def _applied_for(self, wanted: NewTrigger) -> tuple[Trigger, Applicant]:
         trigger_id = self.kernel.ids.new()
