@@ -35,8 +35,8 @@ def connect_idle(router: Router) -> socket.socket:
     protocol.send_request(protocol.connect())
     peer.sendall(b"".join(protocol.data_to_send()))
     read_until(peer, b'"workerregistered"')
-    for text in (announcement(), b'{"type":"ping"}'):
-        peer.sendall(Frame(Opcode.TEXT, text).serialize(mask=True))
+    said = (announcement(), b'{"type":"ping"}')
+    peer.sendall(b"".join(Frame(Opcode.TEXT, text).serialize(mask=True) for text in said))
     read_until(peer, b'"pong"')
     return peer
 
