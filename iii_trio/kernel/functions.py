@@ -44,15 +44,25 @@ class Function:
     request_format: Payload | None = None
     response_format: Payload | None = None
     metadata: Payload | None = None
-    wire_id: bytes = attrs.field(init=False, repr=False)
+    invoke_member: bytes = attrs.field(init=False, repr=False)
+    """What stands between the id of a call and its data in an `invokefunction`."""
+
+    result_member: bytes = attrs.field(init=False, repr=False)
+    """The member that names it in an `invocationresult`."""
 
     def __attrs_post_init__(self) -> None:
-        self.wire_id = encode_text(self.id)
+        self.result_member = function_member(self.id)
+        self.invoke_member = b'"' + self.result_member + b',"data":'
 
     @property
     def worker(self) -> Worker | None:
         """The owner if it is a worker (connected, or in this process)."""
         return self.owner if isinstance(self.owner, Worker) else None
+
+
+def function_member(function_id: str) -> bytes:
+    """A further member of a JSON object, which names a function."""
+    return b',"function_id":' + encode_text(function_id)
 
 
 class OwnershipConflict(IIIError):

@@ -94,9 +94,14 @@ class Worker(Owner):
     """What it registered before its namespace was fixed, and whether that is in force meanwhile."""
 
     caller_member: bytes = attrs.field(init=False, repr=False)
+    """The member that names it as caller, with the end of the object it is the last member of."""
+
+    further_caller_member: bytes = attrs.field(init=False, repr=False)
+    """The same behind another member."""
 
     def __attrs_post_init__(self) -> None:
-        self.caller_member = b'"_caller_worker_id":"%b"' % self.id.encode()
+        self.caller_member = b'"_caller_worker_id":"%b"}' % self.id.encode()
+        self.further_caller_member = b"," + self.caller_member
 
     def tell(self, message: Message) -> None:
         """Send it a message that answers nothing (or drop it: a worker in this process has no socket)."""

@@ -65,7 +65,7 @@ class Connection:
             self.worker.close = self.stop
             self.worker.tell(WorkerRegistered(self.worker.id, self.worker.reattach_token))
             with self._reading:
-                await self._read()
+                await self.socket.deliver(self._take)
             self._conclude(self.socket.ended or CloseReason.CRASHED)
         except Exception:  # noqa: BLE001
             # the connection boundary: a bug here costs one worker its connection, never the engine
@@ -95,27 +95,34 @@ class Connection:
             with self.turn.joined():
                 self.kernel.disconnect(self.worker)
 
-    async def _read(self) -> None:
-        turn = self.turn
-        while batch := await self.socket.receive_batch():
-            turn.active = True
-            try:
-                for message in batch:
-                    self._take(message)
-                    if self.reason is not None:
-                        return
-            finally:
+    def _take(self, batch: list[Message]) -> None:
+        """Handle messages in their order; what they make for others is sent at the end, or at once if there is only one."""
+        turn, worker, bus = self.turn, self.worker, self.kernel.bus
+        turn.active = len(batch) > 1
+        try:
+            for data in batch:
+                try:
+                    text = data if type(data) is bytes else self._text_of(data)
+                    message = decode(text)
+                    if type(message) is InvocationResult:
+                        bus.result_from(worker, message)
+                    elif type(message) is InvokeFunction and message.function_id != ANNOUNCE:
+                        bus.invoke_from(worker, message, text)
+                    else:
+                        turn.active = True
+                        _HANDLERS[type(message)](self, message, text)
+                except RemoteProtocolError as error:
+                    self._drop(data, error)
+                if self.reason is not None:
+                    return
+        finally:
+            if turn.active:
                 turn.end()
 
-    def _take(self, data: Message) -> None:
-        """One message, dropped with a log line if it is malformed (2.2)."""
-        try:
-            text = data if type(data) is bytes else self._text_of(data)
-            message = decode(text)
-            _HANDLERS[type(message)](self, message, text)
-        except RemoteProtocolError as error:
-            if bytes(data).strip():
-                _log.warning("dropped a message of worker %s: %s", self.worker.id, clean_label(str(error)))
+    def _drop(self, data: Message, error: RemoteProtocolError) -> None:
+        """A malformed message leaves a line in the log (2.2), an empty one nothing."""
+        if bytes(data).strip():
+            _log.warning("dropped a message of worker %s: %s", self.worker.id, clean_label(str(error)))
 
     def _text_of(self, data: Message) -> bytes:
         """A binary message is telemetry, or protocol JSON all the same (1.2)."""
@@ -168,9 +175,6 @@ class Connection:
     def on_bad_action(self, message: BadAction, _: bytes) -> None:
         self.kernel.bus.refuse_action(self.worker, message)
 
-    def on_result(self, message: InvocationResult, _: bytes) -> None:
-        self.kernel.bus.result_from(self.worker, message)
-
     def on_register(self, message: Any, _: bytes) -> None:
         self.kernel.registrations.take(self.worker, message)
 
@@ -199,7 +203,6 @@ class Connection:
 
 _HANDLERS: Final[dict[type, Callable[[Connection, Any, bytes], None]]] = {
     InvokeFunction: Connection.on_invoke,
-    InvocationResult: Connection.on_result,
     BadAction: Connection.on_bad_action,
     RegisterWorker: Connection.on_register_worker,
     RegisterFunction: Connection.on_register,
