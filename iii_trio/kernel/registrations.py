@@ -28,6 +28,7 @@ from iii_trio.protocol.messages import (
 )
 
 from .functions import Function, FunctionRegistry, OwnershipConflict
+from .labels import shown
 from .services import ServiceRegistry
 from .triggers import Trigger, TriggerRegistry, TriggerType, WorkerProvider
 from .workers import DEFAULT_NAMESPACE, Worker, check_namespace
@@ -79,7 +80,7 @@ class Registrations:
         """Settle where the worker's registrations live. Once settled it never changes (12.4)."""
         if worker.namespace is not None:
             if namespace != worker.namespace:
-                _log.warning("worker %s stays in namespace %s", worker.id, worker.namespace)
+                _log.warning("worker %s stays in namespace %s", worker.id, shown(worker.namespace))
             return
         journal, worker.early = worker.early, []
         moves = namespace != DEFAULT_NAMESPACE
@@ -94,7 +95,9 @@ class Registrations:
     def _register_function(self, worker: Worker, message: RegisterFunction) -> bool:
         if message.invocation is not ABSENT and not Payload(message.invocation).is_null:
             _log.warning(
-                "function %s of worker %s is HTTP-invoked, which this engine does not offer", message.id, worker.id
+                "function %s of worker %s is HTTP-invoked, which this engine does not offer",
+                shown(message.id),
+                worker.id,
             )
             return False
         function = Function(
@@ -112,7 +115,7 @@ class Registrations:
         try:
             replaced = self.functions.add(function)
         except OwnershipConflict as conflict:
-            _log.warning("refused a registration of worker %s: %s", worker.id, conflict)
+            _log.warning("refused a registration of worker %s: %s", worker.id, shown(conflict))
             worker.tell(
                 RegistrationRejected(
                     Codes.FUNCTION_NAMESPACE_CONFLICT, function.namespace, conflict.owner_id, function_id=function.id
@@ -120,7 +123,7 @@ class Registrations:
             )
             return False
         if replaced is not None:
-            _log.warning("function %s moved from %s to %s", function.id, replaced.owner.id, worker.id)
+            _log.warning("function %s moved from %s to %s", shown(function.id), replaced.owner.id, worker.id)
         return True
 
     def _unregister_function(self, worker: Worker, message: UnregisterFunction) -> bool:
@@ -130,7 +133,7 @@ class Registrations:
         try:
             namespace = worker.home if message.namespace is None else check_namespace(message.namespace)
         except InvalidNamespace as error:
-            _log.warning("refused trigger type %s of worker %s: %s", message.id, worker.id, error)
+            _log.warning("refused trigger type %s of worker %s: %s", shown(message.id), worker.id, error)
             return False
         self.triggers.add_type(
             TriggerType(

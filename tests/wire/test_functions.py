@@ -1,5 +1,6 @@
 """The function registry over the wire: ownership, lists and descriptions, services (wire-protocol 4, 9, 13, 14)."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -247,3 +248,13 @@ async def test_old_readers_get_old_shapes_and_new_ones_new(world: World) -> None
         assert {row["id"] for row in types} == {"engine::workers-available", "engine::functions-available"}
     assert set(await old.value("engine::workers::list", {})) == {"workers", "timestamp"}
     assert set(await raw.value("engine::workers::list", {})) == {"workers"}
+
+
+async def test_the_page_explains_every_function_and_trigger_type_of_the_engine(world: World) -> None:
+    # 13
+    page = (Path(__file__).parents[2] / "docs/protocol.md").read_text()
+    caller = await world.connect()
+    types = (await caller.value("engine::triggers::list", {"include_internal": True}))["triggers"]
+    ids = [*await _ids(caller, include_internal=True), *(row["id"] for row in types)]
+    assert len(ids) > 20
+    assert [each for each in ids if f"`{each}`" not in page] == []
