@@ -143,12 +143,12 @@ def _receive_limit(said: Announcement) -> int | None:
     return PYTHON_RECEIVE_LIMIT if old and "large-messages.v1" not in (said.features or ()) else None
 
 
-def check_namespace(namespace: str | None) -> str:
-    """The namespace meant by an optional one (12.3); raises InvalidNamespace if it is blank."""
+def check_namespace(namespace: str | None, member: str = "namespace") -> str:
+    """The namespace meant by an optional one (12.3); raises InvalidNamespace, naming the member, if it is blank."""
     if namespace is None:
         return DEFAULT_NAMESPACE
     if not namespace.strip():
-        raise InvalidNamespace("namespace must not be blank")
+        raise InvalidNamespace(f"`{member}` is blank: name one, or leave it out")
     return namespace
 
 

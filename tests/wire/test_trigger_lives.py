@@ -57,10 +57,8 @@ async def test_a_provider_that_reattaches_gets_every_trigger_once(world: World, 
     assert await _heard(new) == [("unregistertrigger", "t1")]
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
-async def test_a_provider_that_comes_back_beside_its_old_socket_serves_alone(
-    world: World, generation: Json | None
-) -> None:
+@pytest.mark.parametrize("generation", [LEGACY, MODERN])
+async def test_a_provider_that_comes_back_beside_its_old_socket_serves_alone(world: World, generation: Json) -> None:
     # wire 57, 59: SDKs before 0.21.8 do not reattach
     old, registrant = await _provider(world, generation), await world.connect(generation)
     await _bind(registrant)
@@ -313,3 +311,17 @@ async def test_targets_that_come_later_are_found_and_missing_ones_are_nobodys_ha
     await watcher.fence()
     seen = await world.connect()
     assert (await watcher.invoked("late::one"))["data"]["worker_id"] == seen.id
+
+
+async def test_a_made_trigger_that_a_built_in_type_refuses_leaves_nothing() -> None:
+    # wire 61, 62
+    async with open_world(HTTP) as world:
+        maker = await world.connect(MODERN)
+        wanted = {"trigger_type": "http", "function_id": "f", "config": {"api_path": 5}}
+        error = await maker.error("engine::register_trigger", wanted)
+        assert error["code"] == "trigger_registration_failed"
+        assert "api_path" in error["message"]
+        assert await _listed(maker) == []
+        made = await maker.value("engine::register_trigger", {**wanted, "config": {"api_path": "x"}})
+        assert await _listed(maker) == [made["id"]]
+        assert await maker.value("engine::unregister_trigger", {**made, "trigger_type": "http"}) == {"removed": True}
