@@ -122,9 +122,10 @@ async def test_built_in_functions_cannot_be_replaced(world: World, announcement:
     assert {row["function_id"] for row in rows} == ids - {"engine::console::show"}
 
 
-async def test_services_are_accepted_without_effect(world: World) -> None:
+@pytest.mark.parametrize("generation", [LEGACY, MODERN, None])
+async def test_services_are_accepted_without_effect(world: World, generation: Json | None) -> None:
     # wire 65
-    worker, caller = await world.connect(LEGACY), await world.connect()
+    worker, caller = await world.connect(generation), await world.connect()
     await worker.register("orders::place")
     forms: list[Json] = [
         {"id": "orders"},

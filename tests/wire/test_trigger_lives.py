@@ -325,3 +325,23 @@ async def test_a_made_trigger_that_a_built_in_type_refuses_leaves_nothing() -> N
         made = await maker.value("engine::register_trigger", {**wanted, "config": {"api_path": "x"}})
         assert await _listed(maker) == [made["id"]]
         assert await maker.value("engine::unregister_trigger", {**made, "trigger_type": "http"}) == {"removed": True}
+
+
+async def test_a_worker_that_takes_the_place_of_a_built_in_type_takes_it_for_as_long_as_it_is_there() -> None:
+    # 7.2, and what the engine offers must outlive a mistake of one worker
+    async with open_world(HTTP) as world:
+        worker, usurper = await world.connect(MODERN), await world.connect(MODERN)
+        await worker.register("may::run", "on::hook")
+        await worker.trigger("t1", "http", "on::hook", config=_route("there", "may::run"), metadata={"m": 1})
+        await worker.fence()
+        await usurper.provide("http")
+        assert await _heard(usurper) == [("registertrigger", "t1")]
+        await worker.trigger("t2", "http", "on::hook", config=_route("later", "may::run"), metadata={"m": 1})
+        await worker.fence()
+        assert await _heard(usurper) == [("registertrigger", "t2")]
+        await world.leave(usurper)
+        assert await _listed(worker) == ["t1", "t2"]
+        for path in ("there", "later"):
+            assert await _request(world, worker, path, {"result": True}) == (True, 200)
+        (row,) = (await worker.value("engine::triggers::list", {}))["triggers"]
+        assert (row["id"], row["worker_name"]) == ("http", "iii-http")
