@@ -43,6 +43,7 @@ from ._wire import (
 from .clock import Ids
 from .functions import Call, Function, FunctionRegistry, function_member
 from .invocations import STOPPED, Invocation, Ledger, Limits
+from .labels import shown
 from .workers import DEFAULT_NAMESPACE, Owner, Worker, check_namespace
 
 _log = logging.getLogger("iii_trio.bus")
@@ -167,7 +168,7 @@ class Bus:
         """Answer a call that was not accepted, or log it when it wants no answer."""
         self.refused += 1
         if message.invocation_id is None or isinstance(message.action, Void):
-            _log.warning("dropped call of %s by worker %s: %s", message.function_id, caller.id, error)
+            _log.warning("dropped call of %s by worker %s: %s", shown(message.function_id), caller.id, shown(error))
             return
         self._answer(caller, message, ABSENT, to_error_body(error))
 
@@ -325,7 +326,7 @@ class Bus:
         except InvocationError as error:
             self.ledger.finish(row, error=to_error_body(error))
         except Exception as error:  # noqa: BLE001  # the invocation boundary: a handler's bug is its caller's error
-            _log.error("invocation %s of %s failed", row.id, row.function.id, exc_info=error)
+            _log.error("invocation %s of %s failed", row.id, shown(row.function.id), exc_info=error)
             self.ledger.finish(row, error=to_error_body(FunctionFailed(str(error) or type(error).__name__)))
 
     def _ended(self, row: Invocation, _: Exit) -> None:

@@ -93,9 +93,14 @@ class Exclusive:
             return [newcomer]
         if not isinstance(holder, Worker):
             raise OwnershipConflict(newcomer, "")
-        if holder.closing or not newcomer.owner.is_modern:
+        if holder.closing or not newcomer.owner.is_modern or _gives_way(holder, newcomer.owner):
             return [newcomer]
         raise OwnershipConflict(newcomer, holder.id)
+
+
+def _gives_way(holder: Worker, newcomer: Worker) -> bool:
+    """Whether the holder may yet turn out to live elsewhere, while the newcomer is where it says it is (C2)."""
+    return holder.namespace is None and newcomer.namespace is not None
 
 
 @attrs.frozen

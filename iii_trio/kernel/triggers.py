@@ -133,6 +133,9 @@ class TriggerRegistry:
     _aliases: dict[str, str] = attrs.field(factory=dict)
     """Other names that triggers may call a type by."""
 
+    _covered: dict[tuple[str, str], TriggerType] = attrs.field(factory=dict)
+    """Types of the engine whose place a worker has taken for as long as it is there."""
+
     @property
     def types(self) -> tuple[TriggerType, ...]:
         """Every trigger type that has a provider."""
@@ -155,6 +158,7 @@ class TriggerRegistry:
         """Install a type, in the place of an earlier provider, and hand it every trigger that is now its own (7.2, 7.5)."""
         key = (kind.namespace, kind.id)
         replaced = self._types.get(key)
+        self._cover(key, replaced, kind)
         self._types[key] = kind
         if isinstance(kind.owner, Worker):
             kind.owner.trigger_types[key] = kind
@@ -164,18 +168,37 @@ class TriggerRegistry:
                 self._move(trigger, kind, silent=trigger.bound is replaced)
 
     def remove_type(self, owner: Owner, namespace: str, type_id: str) -> bool:
-        """Take a type away from `owner`; its triggers find another provider or are parked. False if it is not the owner's."""
+        """Take a type away from `owner`; its triggers find another provider or are parked. False if it is not the owner's.
+
+        A type of the engine whose place it had taken is back.
+        """
         key = (namespace, type_id)
         if isinstance(owner, Worker):
             owner.trigger_types.pop(key, None)
         kind = self._types.get(key)
         if kind is None or kind.owner is not owner:
-            return False
+            return self._uncover(key, owner)
         del self._types[key]
+        if key in self._covered:
+            self._types[key] = self._covered.pop(key)
         self._events.emit("trigger_type_unregistered", type_id)
         for trigger in tuple(self._triggers.values()):
             if trigger.bound is kind:
                 self._move(trigger, self._resolve(trigger), silent=True)
+        return True
+
+    def _cover(self, key: tuple[str, str], replaced: TriggerType | None, newcomer: TriggerType) -> None:
+        """Remember a type of the engine that a worker replaces; the engine's own takes its place back for good."""
+        if not isinstance(newcomer.owner, Worker):
+            self._covered.pop(key, None)
+        elif replaced is not None and not isinstance(replaced.owner, Worker):
+            self._covered[key] = replaced
+
+    def _uncover(self, key: tuple[str, str], owner: Owner) -> bool:
+        covered = self._covered.get(key)
+        if covered is None or covered.owner is not owner:
+            return False
+        del self._covered[key]
         return True
 
     @contextmanager

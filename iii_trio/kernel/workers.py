@@ -11,6 +11,8 @@ from iii_trio.protocol.errors import InvalidNamespace
 from iii_trio.protocol.messages import Announcement, Message
 from iii_trio.protocol.payload import Buffer
 
+from .labels import clean_label
+
 if TYPE_CHECKING:
     from .functions import Function
     from .invocations import Invocation
@@ -22,8 +24,6 @@ _MODERN = (0, 23)
 _READS_LARGE_MESSAGES = (0, 24)
 PYTHON_RECEIVE_LIMIT = 1 << 20
 _VERSION = re.compile(r"\s*v?(\d+)\.(\d+)")
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_LABEL_LIMIT = 280
 
 
 class Outlet(Protocol):
@@ -148,17 +148,12 @@ def _receive_limit(said: Announcement) -> int | None:
     return PYTHON_RECEIVE_LIMIT if old and "large-messages.v1" not in (said.features or ()) else None
 
 
-def clean_label(text: str | None) -> str | None:
-    """A name or description fit for lists and logs: no control characters, 280 characters at most, None if empty."""
-    return (_HIDDEN.sub("", text)[:_LABEL_LIMIT].strip() or None) if text else None
-
-
-def check_namespace(namespace: str | None) -> str:
-    """The namespace meant by an optional one (12.3); raises InvalidNamespace if it is blank."""
+def check_namespace(namespace: str | None, member: str = "namespace") -> str:
+    """The namespace meant by an optional one (12.3); raises InvalidNamespace, naming the member, if it is blank."""
     if namespace is None:
         return DEFAULT_NAMESPACE
     if not namespace.strip():
-        raise InvalidNamespace("namespace must not be blank")
+        raise InvalidNamespace(f"`{member}` is blank: name one, or leave it out")
     return namespace
 
 

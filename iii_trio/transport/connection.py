@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel, NameConflict, Worker
-from iii_trio.kernel.workers import clean_label
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import BadAction, decode, decode_announcement
 from iii_trio.protocol.errors import Codes, InvocationError, RemoteProtocolError
 from iii_trio.protocol.messages import (
@@ -122,7 +122,7 @@ class Connection:
     def _drop(self, data: Message, error: RemoteProtocolError) -> None:
         """A malformed message leaves a line in the log (2.2), an empty one nothing."""
         if bytes(data).strip():
-            _log.warning("dropped a message of worker %s: %s", self.worker.id, clean_label(str(error)))
+            _log.warning("dropped a message of worker %s: %s", self.worker.id, shown(error))
 
     def _text_of(self, data: Message) -> bytes:
         """A binary message is telemetry, or protocol JSON all the same (1.2)."""
