@@ -66,14 +66,10 @@ class Registrations:
 
     def _journal(self, worker: Worker, message: Message, *, is_in_force: bool) -> None:
         """Note a provisional message; a withdrawn function must not come back when the journal is replayed."""
-        if isinstance(message, UnregisterFunction):
-            worker.early = [
-                entry
-                for entry in worker.early
-                if not (isinstance(entry[0], RegisterFunction) and entry[0].id == message.id)
-            ]
-        else:
-            worker.early.append((message, is_in_force))
+        if isinstance(message, RegisterFunction | UnregisterFunction):
+            worker.early.pop(message.id, None)
+        if not isinstance(message, UnregisterFunction):
+            worker.early[_place(message)] = message, is_in_force
 
     def fix_namespace(self, worker: Worker, namespace: str) -> None:
         """Settle where the worker's registrations live. Once settled it never changes (12.4)."""
@@ -81,13 +77,13 @@ class Registrations:
             if namespace != worker.namespace:
                 _log.warning("worker %s stays in namespace %s", worker.id, worker.namespace)
             return
-        journal, worker.early = worker.early, []
+        journal, worker.early = worker.early, {}
         moves = namespace != DEFAULT_NAMESPACE
         if moves:
             self.functions.remove_all(worker)
             self.triggers.drop_worker(worker)
         worker.namespace = namespace
-        for message, is_in_force in journal:
+        for message, is_in_force in journal.values():
             if _is_due(message, is_in_force=is_in_force, moves=moves):
                 self._apply[type(message)](worker, message)
 
@@ -175,6 +171,11 @@ class Registrations:
 
     def _register_service(self, _: Worker, message: RegisterService) -> bool:
         return self.services.announce(message.name or message.id, message.description)
+
+
+def _place(message: Message) -> object:
+    """Where a message stands in the journal: a function under its id, all else under itself."""
+    return message.id if isinstance(message, RegisterFunction) else id(message)
 
 
 def _is_due(message: Message, *, is_in_force: bool, moves: bool) -> bool:
