@@ -70,10 +70,10 @@ class Registrations:
 
     def _journal(self, worker: Worker, message: Message, *, is_in_force: bool) -> None:
         """Note a provisional message; what was withdrawn must not come back when the journal is replayed."""
-        if isinstance(message, UnregisterFunction | UnregisterTriggerType):
-            worker.early = [entry for entry in worker.early if not _withdraws(message, entry[0])]
-        else:
-            worker.early.append((message, is_in_force))
+        place = _place(message)
+        worker.early.pop(place, None)
+        if not isinstance(message, UnregisterFunction | UnregisterTriggerType):
+            worker.early[place] = message, is_in_force
 
     def fix_namespace(self, worker: Worker, namespace: str) -> None:
         """Settle where the worker's registrations live. Once settled it never changes (12.4)."""
@@ -81,14 +81,14 @@ class Registrations:
             if namespace != worker.namespace:
                 _log.warning("worker %s stays in namespace %s", worker.id, shown(worker.namespace))
             return
-        journal, worker.early = worker.early, []
-        lost = self._lost(worker, journal)
+        journal, worker.early = worker.early, {}
+        lost = self._lost(worker, journal.values())
         moves = namespace != DEFAULT_NAMESPACE
         if moves:
             self.functions.remove_all(worker)
             self.triggers.drop_worker(worker)
         worker.namespace = namespace
-        for message, is_in_force in journal:
+        for message, is_in_force in journal.values():
             if _is_due(message, is_in_force=is_in_force, moves=moves, lost=lost):
                 self._apply[type(message)](worker, message)
 
@@ -198,13 +198,13 @@ def _is_closing(owner: Owner) -> bool:
     return isinstance(owner, Worker) and owner.closing
 
 
-def _withdraws(message: UnregisterFunction | UnregisterTriggerType, earlier: Message) -> bool:
-    if isinstance(message, UnregisterFunction):
-        return isinstance(earlier, RegisterFunction) and earlier.id == message.id
-    return isinstance(earlier, RegisterTriggerType) and (earlier.id, earlier.namespace) == (
-        message.id,
-        message.namespace,
-    )
+def _place(message: Message) -> object:
+    """Where a message stands in the journal: a function or trigger type under its key, all else under itself."""
+    if isinstance(message, RegisterFunction | UnregisterFunction):
+        return message.id
+    if isinstance(message, RegisterTriggerType | UnregisterTriggerType):
+        return message.namespace, message.id
+    return id(message)
 
 
 def _is_due(message: Message, *, is_in_force: bool, moves: bool, lost: Container[str]) -> bool:

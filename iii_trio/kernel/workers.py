@@ -90,8 +90,12 @@ class Worker(Owner):
     calling: dict[str, "Invocation"] = attrs.field(factory=dict, repr=False)
     triggers: dict[str, "Trigger"] = attrs.field(factory=dict, repr=False)
     trigger_types: dict[tuple[str, str], "TriggerType"] = attrs.field(factory=dict, repr=False)
-    early: list[tuple[Message, bool]] = attrs.field(factory=list, repr=False)
-    """What it registered before its namespace was fixed, and whether that is in force meanwhile."""
+    names: set[tuple[str, str]] = attrs.field(factory=set, repr=False)
+    """Every `(namespace, name)` it has leased; some may have been taken over since."""
+
+    early: dict[object, tuple[Message, bool]] = attrs.field(factory=dict, repr=False)
+    """What it registered before its namespace was fixed, in order, and whether that is in force meanwhile; of a function
+    the last registration, under its id."""
 
     caller_member: bytes = attrs.field(init=False, repr=False)
     """The member that names it as caller, with the end of the object it is the last member of."""
@@ -189,8 +193,10 @@ class WorkerRegistry:
     def remove(self, worker: Worker) -> None:
         """Forget a connection and every name it holds."""
         self._workers.pop(worker.id, None)
-        for key in [key for key, holder in self._names.items() if holder is worker]:
-            del self._names[key]
+        for key in worker.names:
+            if self._names.get(key) is worker:
+                del self._names[key]
+        worker.names.clear()
 
     def claim(self, worker: Worker, namespace: str, name: str | None, *, modern: bool) -> Worker | None:
         """Lease a name; returns the live holder if a modern newcomer must be refused, None when all is well."""
@@ -200,6 +206,7 @@ class WorkerRegistry:
         if holder is not None and holder is not worker and not holder.closing:
             return holder if modern else None
         self._names[namespace, name] = worker
+        worker.names.add((namespace, name))
         return None
 
     def named(self, names: Iterable[str]) -> list[Worker]:

@@ -161,9 +161,13 @@ class FunctionEvents:
 
     async def _poll(self, feeds: Feeds, scope: trio.CancelScope) -> None:
         known: set[tuple[str, str]] | None = None
+        seen: int | None = None
         with scope:
             while True:
                 await trio.sleep(POLL_INTERVAL)
+                if self.kernel.functions.changes == seen:
+                    continue
+                seen = self.kernel.functions.changes
                 ids = {(function.namespace, function.id) for function in self.kernel.functions}
                 if ids != known:
                     feeds.publish(self._list())
