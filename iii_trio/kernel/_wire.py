@@ -50,7 +50,7 @@ def with_caller(data: Raw, caller: "Worker", *, named: bool) -> Raw:
 
 def invoke_pieces(invocation_id: str, function: "Function", body: Buffer, tail: bytes, extra: bytes) -> Pieces:
     """An `invokefunction` for an executor: `tail` completes `body`, `extra` holds further members."""
-    head = b'","function_id":' + function.wire_id + b',"data":'
+    head = b'","function_id":' + function.executor_wire_id + b',"data":'
     end = tail + extra + b"}"
     name = invocation_id.encode()
     return (_INVOKE, name, head, body, end), len(_INVOKE) + len(name) + len(head) + len(body) + len(end)

@@ -44,10 +44,16 @@ class Function:
     request_format: Payload | None = None
     response_format: Payload | None = None
     metadata: Payload | None = None
+    own_id: str | None = None
+    """What its worker calls it, if that is not `id` (11.7, 11.8)."""
+
     wire_id: bytes = attrs.field(init=False, repr=False)
+    executor_wire_id: bytes = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.wire_id = encode_text(self.id)
+        self.wire_id = self.executor_wire_id = encode_text(self.id)
+        if self.own_id is not None:
+            self.executor_wire_id = encode_text(self.own_id)
 
     @property
     def worker(self) -> Worker | None:

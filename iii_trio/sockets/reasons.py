@@ -15,6 +15,7 @@ class CloseReason(StrEnum):
     SLOW_CONSUMER = "slow_consumer"
     REATTACHED = "reattached"
     NAME_CONFLICT = "name_conflict"
+    AUTH_FAILED = "auth_failed"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     KILLED = "killed"
@@ -31,6 +32,7 @@ CLOSE_CODES = {
     CloseReason.SHUTDOWN: 1012,
     CloseReason.CRASHED: 1011,
     CloseReason.NAME_CONFLICT: None,
+    CloseReason.AUTH_FAILED: None,
 }
 """Reasons that are said with a `Close` frame, and its status (None = without one; wire-protocol 1.3).
 

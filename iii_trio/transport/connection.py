@@ -34,8 +34,9 @@ from iii_trio.protocol.messages import (
 )
 from iii_trio.sockets import CloseReason, Message, Turn, WebSocket
 
+from .access import ANNOUNCE, Gate
+
 _log = logging.getLogger("iii_trio.connection")
-ANNOUNCE: Final = "engine::workers::register"
 _TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")
 
 
@@ -56,6 +57,9 @@ class Connection:
     count_end: Callable[[CloseReason], None]
     """Told the reason, once, at the moment it is decided."""
 
+    gate: Gate | None = None
+    """What its messages have to pass; None on a listener without access control."""
+
     reason: CloseReason | None = None
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -65,7 +69,7 @@ class Connection:
             self.worker.close = self.stop
             self.worker.tell(WorkerRegistered(self.worker.id, self.worker.reattach_token))
             with self._reading:
-                await self._read()
+                await (self._read() if self.gate is None else self._read_guarded(self.gate))
             self._conclude(self.socket.ended or CloseReason.CRASHED)
         except Exception:  # noqa: BLE001
             # the connection boundary: a bug here costs one worker its connection, never the engine
@@ -84,9 +88,13 @@ class Connection:
 
     def tick(self, now: float) -> None:
         """Called once a second: settles the namespace of a worker that never announced itself (12.4)."""
-        if self.worker.namespace is None and now >= self.settled_by and not self.worker.closing:
+        if self.worker.namespace is not None or now < self.settled_by or self.worker.closing:
+            return
+        if self.gate is None or self.gate.may_settle:
             with self.turn.joined():
                 self.kernel.registrations.fix_namespace(self.worker, DEFAULT_NAMESPACE)
+        if self.gate is not None:
+            self.gate.settle()
 
     def _conclude(self, reason: CloseReason) -> None:
         if self.reason is None:
@@ -107,11 +115,36 @@ class Connection:
             finally:
                 turn.end()
 
-    def _take(self, data: Message) -> None:
+    async def _read_guarded(self, gate: Gate) -> None:
+        """The same where messages have to pass a gate, which may have to ask somebody before the next one is looked at."""
+        turn = self.turn
+        while batch := await self.socket.receive_batch():
+            # Binary messages lie in the buffer all connections receive into: they must survive the waiting.
+            kept = [data if type(data) is bytes else memoryview(bytes(data)) for data in batch]
+            turn.active = True
+            try:
+                for data in kept:
+                    self._take(data, gate)
+                    if gate.pending is not None and self.reason is None:
+                        turn.end()
+                        await self._wait_for(gate)
+                        turn.active = True
+                    if self.reason is not None:
+                        return
+            finally:
+                turn.end()
+
+    async def _wait_for(self, gate: Gate) -> None:
+        await gate.finish()
+        self.socket.heard_at = self.kernel.clock.monotonic()  # the silence was ours
+
+    def _take(self, data: Message, gate: Gate | None = None) -> None:
         """One message, dropped with a log line if it is malformed (2.2)."""
         try:
             text = data if type(data) is bytes else self._text_of(data)
             message = decode(text)
+            if gate is not None and not gate.passes(message):
+                return
             _HANDLERS[type(message)](self, message, text)
         except RemoteProtocolError as error:
             if bytes(data).strip():
@@ -149,6 +182,8 @@ class Connection:
                 bus.answer(self.worker, message, {"success": True})
 
     def _announce(self, said: Announcement) -> None:
+        if self.gate is not None:
+            self.gate.admit(said)
         try:
             self.kernel.announce(self.worker, said)
         except NameConflict as conflict:
@@ -158,6 +193,8 @@ class Connection:
                 )
             )
             self.stop(CloseReason.NAME_CONFLICT)
+        if self.gate is not None:
+            self.gate.settle()
 
     def on_register_worker(self, message: RegisterWorker, _: bytes) -> None:
         try:
