@@ -69,11 +69,18 @@ def open_served_world(folder: Path, installed: Mapping[Sdk, Path]) -> Iterator[W
 
 @contextmanager
 def _worker(folder: Path, sdk: Sdk, installed: Path, url: str) -> Iterator[Spawned]:
-    home = folder / sdk.name
+    with running(folder, sdk, installed, "worker", url, url, sdk.name, *(every.name for every in SDKS)) as spawned:
+        yield spawned
+
+
+@contextmanager
+def running(folder: Path, sdk: Sdk, installed: Path, script: str, telemetry: str, *arguments: str) -> Iterator[Spawned]:
+    """A script in a process of its own; `telemetry` is the engine that gets what old packages send elsewhere."""
+    home = folder / f"{script}-{sdk.name}"
     home.mkdir()
-    command = [*worker_command(sdk, installed, home), url, sdk.name, *(every.name for every in SDKS)]
+    command = [*worker_command(sdk, installed, home, script), *arguments]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("III_", "OTEL_", "PYTHON"))}
     # The Python package 0.11 sends its telemetry to III_URL, not to the engine it was given.
-    env = {**inherited, "HOME": str(home), "III_URL": url, "PYTHONUNBUFFERED": "1"}
+    env = {**inherited, "HOME": str(home), "III_URL": telemetry, "PYTHONUNBUFFERED": "1"}
     with spawn(command, home / "worker.log", env) as spawned:
         yield spawned

@@ -102,10 +102,10 @@ def find_function(kernel: Kernel, function_id: str, namespace: str | None) -> Fu
     function = kernel.functions.find(home, function_id) if home is not None else None
     if function is not None:
         return function
-    where = f"in namespace '{namespace}'" if namespace is not None else "at all"
+    missing = "is not registered" if namespace is None else f"is not registered in namespace '{namespace}'"
     if not candidates:
-        raise NotFound(f"Function '{function_id}' is not registered {where}.")
-    problem = "is ambiguous:" if namespace is None else f"is not registered {where};"
+        raise NotFound(f"Function '{function_id}' {missing}.")
+    problem = "is ambiguous:" if namespace is None else f"{missing};"
     raise NotFound(
         f"Function '{function_id}' {problem} it is registered in namespace(s): {', '.join(candidates)}. "
         "Pass `namespace` to select one."
