@@ -65,10 +65,9 @@ class Gate:
 
     async def finish(self) -> None:
         """Wait for what `passes` began. Cancelled: a registration that was not admitted yet is not made."""
-        pending, self.pending = self.pending, None
-        if pending is None:
-            await trio.lowlevel.checkpoint()
-        else:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while (pending := self.pending) is not None:
+            self.pending = None
             await pending()
 
     # --- calls ------------------------------------------------------------------------------------------------------

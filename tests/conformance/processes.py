@@ -102,9 +102,7 @@ class Engine:
 
 
 @contextmanager
-def serving(
-    folder: Path, *, workers_port: int = 0, http_port: int = 0, written: str = CONFIG
-) -> Iterator[Engine]:
+def serving(folder: Path, *, workers_port: int = 0, http_port: int = 0, written: str = CONFIG) -> Iterator[Engine]:
     """Serve with a configuration file in `folder`; ready when entered. Port 0 is a free one."""
     config, log = folder / "engine.yaml", folder / "engine.log"
     config.write_text(written.format(http=http_port))
