@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
-from iii_trio.kernel import Kernel, ModuleOwner
+from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.modules.http.config import HttpConfig
@@ -18,7 +18,7 @@ from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerCo
 from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
 from iii_trio.transport import ListenerSettings, WorkerListener
 
-from ._notices import is_guarded
+from ._policies import make_policies
 from .network import Network
 
 _log = logging.getLogger("iii_trio.engine")
@@ -146,22 +146,15 @@ class Composition:
 
     def _listeners(self) -> list[ChildSpec]:
         specs = []
-        for number, config in enumerate(self.worker_listeners):
+        policies = make_policies(self.worker_listeners)
+        for number, (config, policy) in enumerate(zip(self.worker_listeners, policies, strict=True)):
             name = f"listener#{number}" if number else "listener"
-            if is_guarded(config):
-                _log.error(
-                    "the worker listener on %s:%s asks for access control (rbac or middleware_function_id), which this "
-                    "release does not offer; it is not opened",
-                    config.host,
-                    config.port,
-                )
-                continue
-            listener = self._listener(name, config)
+            listener = self._listener(name, config, policy)
             self.listeners.append(listener)
             specs.append(ChildSpec(name, listener.run, shutdown=0.5))
         return specs
 
-    def _listener(self, name: str, config: WorkerListenerConfig) -> WorkerListener:
+    def _listener(self, name: str, config: WorkerListenerConfig, policy: Policy | None) -> WorkerListener:
         settings = ListenerSettings(
             config.handshake_timeout_ms / 1000,
             Heartbeat(config.heartbeat_interval_ms / 1000, config.idle_timeout_ms / 1000),
@@ -176,7 +169,7 @@ class Composition:
             _log.info("Engine listening on address: %s:%s", *self.addresses[name])
             return opened
 
-        return WorkerListener(self.kernel, self.connections, settings, self.turn, open_listeners)
+        return WorkerListener(self.kernel, self.connections, settings, self.turn, open_listeners, policy)
 
     # --- drain ------------------------------------------------------------------------------------------------------
 

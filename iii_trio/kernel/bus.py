@@ -41,7 +41,7 @@ from ._wire import (
     with_caller,
 )
 from .clock import Ids
-from .functions import Call, Function, FunctionRegistry, function_member
+from .functions import Call, Function, FunctionRegistry, Handler, function_member
 from .invocations import STOPPED, Invocation, Ledger, Limits
 from .labels import shown
 from .workers import DEFAULT_NAMESPACE, Owner, Worker, check_namespace
@@ -90,7 +90,7 @@ class Bus:
     draining: bool = False
     refused: int = 0
     _clerk: Owner = attrs.field(factory=lambda: Owner("enqueue"))
-    """Who hands calls to the queue."""
+    """Who hands calls to the queue, or to a middleware."""
 
     # --- calls of workers -------------------------------------------------------------------------------------------
 
@@ -141,6 +141,17 @@ class Bus:
         self.ledger.open(Invocation(name, function, caller, name))
         executor.outlet.send((INVOKE, name.encode(), member, data[:-1], tail, b"}"), size)
         return True
+
+    def invoke_through(self, caller: Worker, message: InvokeFunction, middleware_id: str, request: Payload) -> None:
+        """Have a middleware serve a worker's call, in the call's namespace; its outcome is the call's (11.6). Never waits."""
+        try:
+            step = partial(self._ask_middleware, middleware_id, message.namespace)
+            self._start_step(caller, message, request.raw, message.metadata, step)
+        except InvocationError as error:
+            self.refuse(caller, message, error)
+
+    async def _ask_middleware(self, middleware_id: str, namespace: str | None, call: Call) -> Payload:
+        return await self.invoke(middleware_id, call.payload, namespace=namespace, metadata=call.metadata)
 
     def refuse_action(self, caller: Worker, message: BadAction) -> None:
         """Answer an `invokefunction` with an unknown action (C3)."""
@@ -336,12 +347,16 @@ class Bus:
 
     def _enqueue(self, caller: Worker, message: InvokeFunction) -> None:
         """Hand a call to the queue module in a task of its own, as an invocation like any other (5.3)."""
+        self._start_step(caller, message, message.data, ABSENT, partial(self._enqueue_now, message))
+
+    def _start_step(self, caller: Worker, message: InvokeFunction, data: Raw, metadata: Raw, handler: Handler) -> None:
+        """Serve a call by a step inside the engine, in place of its function and under its id."""
         namespace = check_namespace(message.namespace)
         self._admit(caller)
-        step = Function(message.function_id, self._clerk, namespace, handler=partial(self._enqueue_now, message))
-        row = self._row(step, message.invocation_id, caller)
+        step = Function(message.function_id, self._clerk, namespace, handler=handler)
+        row = self._row(step, None if isinstance(message.action, Void) else message.invocation_id, caller)
         row.traceparent, row.baggage = message.traceparent, message.baggage
-        self._start(row, message.data, ABSENT, message.traceparent, message.baggage)
+        self._start(row, data, metadata, message.traceparent, message.baggage)
 
     async def _enqueue_now(self, message: InvokeFunction, call: Call) -> Json:
         assert isinstance(message.action, Enqueue)

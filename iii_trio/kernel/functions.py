@@ -44,6 +44,9 @@ class Function:
     request_format: Payload | None = None
     response_format: Payload | None = None
     metadata: Payload | None = None
+    own_id: str | None = None
+    """What its worker calls it, if that is not `id` (11.7, 11.8)."""
+
     invoke_member: bytes = attrs.field(init=False, repr=False)
     """What stands between the id of a call and its data in an `invokefunction`."""
 
@@ -52,7 +55,8 @@ class Function:
 
     def __attrs_post_init__(self) -> None:
         self.result_member = function_member(self.id)
-        self.invoke_member = b'"' + self.result_member + b',"data":'
+        own_member = self.result_member if self.own_id is None else function_member(self.own_id)
+        self.invoke_member = b'"' + own_member + b',"data":'
 
     @property
     def worker(self) -> Worker | None:

@@ -99,6 +99,12 @@ class Registrations:
         registered = {message.id for message, _ in journal if isinstance(message, RegisterFunction)}
         return registered - {function_id for _, function_id in worker.functions}
 
+    def withdraw_provisional(self, worker: Worker) -> None:
+        """Undo what a worker whose namespace is not fixed has registered, and forget that it did."""
+        worker.early.clear()
+        self.functions.remove_all(worker)
+        self.triggers.drop_worker(worker)
+
     def _register_function(self, worker: Worker, message: RegisterFunction) -> bool:
         if message.invocation is not ABSENT and not Payload(message.invocation).is_null:
             _log.warning(
@@ -115,6 +121,7 @@ class Registrations:
             request_format=optional(message.request_format),
             response_format=optional(message.response_format),
             metadata=optional(message.metadata),
+            own_id=worker.session.own_id(message.id) if worker.session is not None else None,
         )
         holder = self.functions.find(function.namespace, function.id)
         if worker.namespace is None and holder is not None and holder.owner is not worker:

@@ -14,6 +14,7 @@ from iii_trio.protocol.payload import Buffer
 from .labels import clean_label
 
 if TYPE_CHECKING:
+    from .access import Session
     from .functions import Function
     from .invocations import Invocation
     from .triggers import Trigger, TriggerType
@@ -86,6 +87,9 @@ class Worker(Owner):
     closing: bool = False
     close: Callable[[str], None] | None = attrs.field(default=None, repr=False)
     """Ends its connection for a reason (a `CloseReason`), with the whole cleanup done when it returns."""
+
+    session: "Session | None" = attrs.field(default=None, repr=False)
+    """What it may do; None for everything, as on a listener without access control and inside the process."""
 
     calling: dict[str, "Invocation"] = attrs.field(factory=dict, repr=False)
     triggers: dict[str, "Trigger"] = attrs.field(factory=dict, repr=False)

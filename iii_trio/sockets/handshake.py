@@ -24,6 +24,8 @@ class Upgrade:
     headers: tuple[tuple[str, str], ...]
     response: bytes
     leftover: bytes
+    query_text: str = ""
+    """The query as it was sent, not decoded."""
 
 
 @attrs.frozen
@@ -81,7 +83,8 @@ def _judge(request: h11.Request, leftover: bytes, paths: KnownPath) -> Upgrade |
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
         f"sec-websocket-accept: {accept_key(key)}\r\n\r\n"
     )
-    return Upgrade(target.path, parse_qs(target.query, keep_blank_values=True), headers, response.encode(), leftover)
+    query = parse_qs(target.query, keep_blank_values=True)
+    return Upgrade(target.path, query, headers, response.encode(), leftover, target.query)
 
 
 def _split(target: str) -> SplitResult:

@@ -2,7 +2,7 @@
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import attrs
@@ -34,8 +34,9 @@ from iii_trio.protocol.messages import (
 )
 from iii_trio.sockets import CloseReason, Message, Turn, WebSocket
 
+from .access import ANNOUNCE, Gate
+
 _log = logging.getLogger("iii_trio.connection")
-ANNOUNCE: Final = "engine::workers::register"
 _TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")
 
 
@@ -55,6 +56,9 @@ class Connection:
 
     count_end: Callable[[CloseReason], None]
     """Told the reason, once, at the moment it is decided."""
+
+    gate: Gate | None = None
+    """What its messages have to pass; None on a listener without access control."""
 
     reason: CloseReason | None = None
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -84,9 +88,13 @@ class Connection:
 
     def tick(self, now: float) -> None:
         """Called once a second: settles the namespace of a worker that never announced itself (12.4)."""
-        if self.worker.namespace is None and now >= self.settled_by and not self.worker.closing:
+        if self.worker.namespace is not None or now < self.settled_by or self.worker.closing:
+            return
+        if self.gate is None or self.gate.may_settle:
             with self.turn.joined():
                 self.kernel.registrations.fix_namespace(self.worker, DEFAULT_NAMESPACE)
+        if self.gate is not None:
+            self.gate.settle()
 
     def _conclude(self, reason: CloseReason) -> None:
         if self.reason is None:
@@ -95,16 +103,21 @@ class Connection:
             with self.turn.joined():
                 self.kernel.disconnect(self.worker)
 
-    def _take(self, batch: list[Message]) -> None:
-        """Handle messages in their order; what they make for others is sent at the end, or at once if there is only one."""
-        turn, worker, bus = self.turn, self.worker, self.kernel.bus
+    def _take(self, batch: list[Message]) -> Awaitable[None] | None:
+        """Handle messages in their order; what they make for others is sent at the end, or at once if there is only one.
+
+        Where a gate has to ask somebody about one of them, the rest is in what is returned, to be waited for.
+        """
+        turn, worker, bus, gate = self.turn, self.worker, self.kernel.bus, self.gate
         turn.active = len(batch) > 1
         try:
-            for data in batch:
+            for number, data in enumerate(batch, 1):
                 try:
                     text = data if type(data) is bytes else self._text_of(data)
                     message = decode(text)
-                    if type(message) is InvocationResult:
+                    if gate is not None and not gate.passes(message):
+                        pass  # the gate has dealt with it
+                    elif type(message) is InvocationResult:
                         bus.result_from(worker, message)
                     elif type(message) is InvokeFunction and message.function_id != ANNOUNCE:
                         bus.invoke_from(worker, message, text)
@@ -114,10 +127,20 @@ class Connection:
                 except RemoteProtocolError as error:
                     self._drop(data, error)
                 if self.reason is not None:
-                    return
+                    break
+                if gate is not None and gate.pending is not None:
+                    return self._resume(gate, _kept(batch[number:]))
         finally:
             if turn.active:
                 turn.end()
+        return None
+
+    async def _resume(self, gate: Gate, rest: list[Message]) -> None:
+        """Wait for what the gate has asked, then go on with the messages behind."""
+        await gate.finish()
+        self.socket.heard = True  # the silence was ours
+        if rest and self.reason is None and (waiting := self._take(rest)) is not None:
+            await waiting
 
     def _drop(self, data: Message, error: RemoteProtocolError) -> None:
         """A malformed message leaves a line in the log (2.2), an empty one nothing."""
@@ -156,6 +179,8 @@ class Connection:
                 bus.answer(self.worker, message, {"success": True})
 
     def _announce(self, said: Announcement) -> None:
+        if self.gate is not None:
+            self.gate.admit(said)
         try:
             self.kernel.announce(self.worker, said)
         except NameConflict as conflict:
@@ -165,6 +190,8 @@ class Connection:
                 )
             )
             self.stop(CloseReason.NAME_CONFLICT)
+        if self.gate is not None:
+            self.gate.settle()
 
     def on_register_worker(self, message: RegisterWorker, _: bytes) -> None:
         try:
@@ -199,6 +226,11 @@ class Connection:
 
     def on_ignore(self, _: Any, __: bytes) -> None:
         """Messages that only the engine sends, and `pong`."""
+
+
+def _kept(batch: list[Message]) -> list[Message]:
+    """The same messages, none of them in the buffer that all connections receive into: they survive a wait."""
+    return [data if type(data) is bytes else memoryview(bytes(data)) for data in batch]
 
 
 _HANDLERS: Final[dict[type, Callable[[Connection, Any, bytes], None]]] = {

@@ -27,8 +27,9 @@ class World:
 
     def start_worker(self, sdk: Sdk) -> None:
         """Start a worker with this SDK, or another one under its name."""
-        home = Path(tempfile.mkdtemp(prefix=f"{sdk.name}-", dir=self.folder))
-        self.workers[sdk.name] = self.running.enter_context(_worker(home, sdk, self.installed[sdk], self.engine.url))
+        url, names = self.engine.url, (every.name for every in SDKS)
+        process = running(self.folder, sdk, self.installed[sdk], "worker", url, url, sdk.name, *names)
+        self.workers[sdk.name] = self.running.enter_context(process)
 
     def start_engine(self) -> None:
         """Start another engine on the ports of the one that has ended."""
@@ -75,9 +76,11 @@ def open_served_world(folder: Path, installed: Mapping[Sdk, Path]) -> Iterator[W
 
 
 @contextmanager
-def _worker(home: Path, sdk: Sdk, installed: Path, url: str) -> Iterator[Spawned]:
-    command = [*worker_command(sdk, installed, home), url, sdk.name, *(every.name for every in SDKS)]
-    with spawn(command, home / "worker.log", worker_environment(home, url)) as spawned:
+def running(folder: Path, sdk: Sdk, installed: Path, script: str, telemetry: str, *arguments: str) -> Iterator[Spawned]:
+    """A script in a process of its own; `telemetry` is the engine that gets what old packages send elsewhere."""
+    home = Path(tempfile.mkdtemp(prefix=f"{script}-{sdk.name}-", dir=folder))
+    command = [*worker_command(sdk, installed, home, script), *arguments]
+    with spawn(command, home / "worker.log", worker_environment(home, telemetry)) as spawned:
         yield spawned
 
 

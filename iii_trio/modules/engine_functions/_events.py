@@ -12,13 +12,13 @@ from typing import Final, Protocol
 import attrs
 import trio
 
-from iii_trio.kernel import Bus, Kernel, Trigger
+from iii_trio.kernel import Bus, Kernel, Session, Trigger
 from iii_trio.kernel.labels import shown
 from iii_trio.kernel.triggers import Unbind
 from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import InvocationError
 
-from ._functions import in_order
+from ._functions import in_order, seen_by
 from ._rows import Reader, function_row
 
 _log = logging.getLogger("iii_trio.engine_functions")
@@ -174,16 +174,18 @@ class FunctionEvents:
                 known = ids
 
     def _list(self) -> Callable[[Trigger], Payload]:
-        """All functions as each subscriber can read them (13.9); encoded once per kind of reader."""
+        """The functions each subscriber may know of, as it can read them (11.9, 13.9); encoded once per kind of reader."""
         functions = in_order(self.kernel.functions)
-        lists: dict[Reader, Payload] = {}
+        lists: dict[tuple[Reader, Session | None], Payload] = {}
 
         def payload_for(trigger: Trigger) -> Payload:
             target = self.kernel.functions.find(trigger.namespace, trigger.function_id)
-            reader = Reader.of(target.worker if target is not None else None)
-            if reader not in lists:
-                rows = [function_row(function, reader) for function in functions]
-                lists[reader] = Payload.of({"event": "functions_changed", "functions": rows})
-            return Payload(lists[reader].raw)
+            worker = target.worker if target is not None else None
+            reader = Reader.of(worker)
+            key = (reader, worker.session if worker is not None else None)
+            if key not in lists:
+                rows = [function_row(function, reader) for function in seen_by(worker, functions)]
+                lists[key] = Payload.of({"event": "functions_changed", "functions": rows})
+            return Payload(lists[key].raw)
 
         return payload_for
