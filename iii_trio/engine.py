@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from actors import DynamicStatistics, EventStream, Node, RestartLimitReached, Supervisor, open_supervisor
+from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Clock, Function, Ids, Kernel, KernelStatistics, Limits, ModuleOwner, SystemClock
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed
 from iii_trio.modules.results import FunctionHandler, ShortHandler, to_handler
@@ -192,6 +193,7 @@ async def open_engine(
     clock: Clock | None = None,
     random: Random | None = None,
     network: Network | None = None,
+    outbound: Outbound | None = None,
     limits: Limits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
@@ -209,11 +211,12 @@ async def open_engine(
       clock: where time comes from.
       random: where ids and jitter come from.
       network: where listeners come from.
+      outbound: how modules reach addresses outside.
       limits: of the invocations in flight.
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
-      env: for `${VAR}` in configuration files.
+      env: for `${VAR}` in configuration files, and for the secrets of HTTP-invoked functions.
       on_created: called with the engine before its parts start (to listen to kernel events, say).
 
     Raises:
@@ -230,10 +233,12 @@ async def open_engine(
         clock=clock,
         random=random,
         network=network,
+        outbound=outbound,
         limits=limits,
         restarts=restarts,
         budgets=budgets,
         catalogue=catalogue,
+        env=env,
     )
     if on_created is not None and (waiting := on_created(engine)) is not None:
         await waiting
@@ -249,10 +254,12 @@ def build_engine(
     clock: Clock | None = None,
     random: Random | None = None,
     network: Network | None = None,
+    outbound: Outbound | None = None,
     limits: Limits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
+    env: Mapping[str, str] = os.environ,
 ) -> Engine:
     """An engine that has not started: it holds no task, port or file, and takes registrations. Arguments: `open_engine`."""
     listeners = _listeners(settings, host, port)
@@ -267,6 +274,8 @@ def build_engine(
         budgets or Budgets(),
         catalogue.copy(),
         lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
+        outbound or TcpOutbound(),
+        env,
     )
     engine = Engine(kernel, EventStream(), composition, random or Random())  # noqa: S311  # spreads backoff, guards nothing
     return engine

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel, NameConflict, Worker
+from iii_trio.kernel.http_functions import is_http_invoked
 from iii_trio.kernel.workers import clean_label
 from iii_trio.protocol import BadAction, decode, decode_announcement
 from iii_trio.protocol.errors import Codes, InvocationError, RemoteProtocolError
@@ -58,6 +59,8 @@ class Connection:
 
     reason: CloseReason | None = None
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _to_check: RegisterFunction | None = None
+    """A registration whose checks may wait; the next message is not looked at before (1.4)."""
 
     async def run(self) -> CloseReason:
         """Greet, read until the peer or the engine ends it, clean up. Cancelled: cleans up and drops the socket."""
@@ -102,10 +105,22 @@ class Connection:
             try:
                 for message in batch:
                     self._take(message)
+                    if self._to_check is not None:
+                        await self._check_http_function()
                     if self.reason is not None:
                         return
             finally:
                 turn.end()
+
+    async def _check_http_function(self) -> None:
+        """Outside the turn, which belongs to whoever reads in the meantime."""
+        message, self._to_check = self._to_check, None
+        assert message is not None
+        self.turn.end()
+        try:
+            await self.kernel.registrations.take_http_function(self.worker, message)
+        finally:
+            self.turn.active = True
 
     def _take(self, data: Message) -> None:
         """One message, dropped with a log line if it is malformed (2.2)."""
@@ -174,6 +189,12 @@ class Connection:
     def on_register(self, message: Any, _: bytes) -> None:
         self.kernel.registrations.take(self.worker, message)
 
+    def on_register_function(self, message: RegisterFunction, text: bytes) -> None:
+        if is_http_invoked(message):
+            self._to_check = message
+        else:
+            self.on_register(message, text)
+
     def on_trigger_result(self, message: TriggerRegistrationResult, _: bytes) -> None:
         triggers = self.kernel.triggers
         if message.error is None:
@@ -202,7 +223,7 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any, bytes], None]]] = {
     InvocationResult: Connection.on_result,
     BadAction: Connection.on_bad_action,
     RegisterWorker: Connection.on_register_worker,
-    RegisterFunction: Connection.on_register,
+    RegisterFunction: Connection.on_register_function,
     UnregisterFunction: Connection.on_register,
     RegisterTriggerType: Connection.on_register,
     UnregisterTriggerType: Connection.on_register,
