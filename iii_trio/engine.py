@@ -274,8 +274,8 @@ def build_engine(
         budgets or Budgets(),
         catalogue.copy(),
         lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
-        outbound or TcpOutbound(),
-        env,
+        outbound=outbound or TcpOutbound(),
+        environment=env,
     )
     engine = Engine(kernel, EventStream(), composition, random or Random())  # noqa: S311  # spreads backoff, guards nothing
     return engine

@@ -18,7 +18,7 @@ _BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 class Origin:
     """One scheme, host and port while requests to it are under way."""
 
-    slots: trio.CapacityLimiter
+    slots: trio.Semaphore
     addresses: tuple[str, ...] | None = None
     """Those that passed the latest check; every connection made now goes to one of them."""
 

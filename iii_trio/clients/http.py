@@ -57,6 +57,15 @@ class HttpResponse:
         self._held = 0
 
 
+@attrs.frozen
+class HttpStatistics:
+    """What a client is doing: requests that hold a place, origins with requests under way, bytes of bodies held."""
+
+    in_use: int
+    origins: int
+    held: int
+
+
 @attrs.define(eq=False, repr=False)
 class HttpClient:
     """Sends requests over pooled connections, each of which serves one origin only.
@@ -74,11 +83,11 @@ class HttpClient:
     held: int = attrs.field(default=0, init=False)
     _origins: Origins = attrs.field(factory=dict, init=False)
     _users: Counter[tuple[str, str, int]] = attrs.field(factory=Counter, init=False)
-    _slots: trio.CapacityLimiter = attrs.field(init=False)
+    _slots: trio.Semaphore = attrs.field(init=False)
     _pool: httpcore2.AsyncConnectionPool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._slots = trio.CapacityLimiter(self.limits.connections)
+        self._slots = trio.Semaphore(self.limits.connections)
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # never used: the backend takes the client's own
             max_connections=self.limits.connections,
@@ -119,7 +128,7 @@ class HttpClient:
     @contextmanager
     def _origin(self, request: HttpRequest) -> Iterator[Origin]:
         key = request.url.scheme, request.url.host, request.url.port
-        origin = self._origins.setdefault(key, Origin(trio.CapacityLimiter(self.limits.per_origin)))
+        origin = self._origins.setdefault(key, Origin(trio.Semaphore(self.limits.per_origin)))
         origin.addresses = request.addresses
         self._users[key] += 1
         try:
@@ -128,6 +137,10 @@ class HttpClient:
             self._users[key] -= 1
             if not self._users[key]:
                 del self._users[key], self._origins[key]
+
+    def statistics(self) -> HttpStatistics:
+        """Counts, for monitoring and leak tests."""
+        return HttpStatistics(self.limits.connections - self._slots.value, len(self._origins), self.held)
 
     async def aclose(self) -> None:
         """Close every connection; what is under way fails."""

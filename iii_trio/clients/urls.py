@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 import attrs
+import idna
 
 from iii_trio.protocol.errors import IIIError
 
@@ -106,8 +107,6 @@ def _host(name: str) -> str:
 def _ascii(name: str) -> str:
     if name.isascii():
         return name.lower()
-    import idna  # its tables cost start-up time, and few hosts need them
-
     try:
         return idna.encode(name, uts46=True).decode().lower()
     except (idna.IDNAError, UnicodeError):

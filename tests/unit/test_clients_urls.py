@@ -10,7 +10,7 @@ HOSTS = {
     "a_b.example": "a_b.example",
     "bücher.example": "xn--bcher-kva.example",
     "例え.テスト": "xn--r8jz45g.xn--zckzah",
-    "ｅｘａｍｐｌｅ。org": "example.org",
+    "ｅｘａｍｐｌｅ。org": "example.org",  # noqa: RUF001
     "127.0.0.1": "127.0.0.1",
     "127.0.0.1.": "127.0.0.1",
     "127.1": "127.0.0.1",
@@ -23,7 +23,7 @@ HOSTS = {
     "017700000001": "127.0.0.1",
     "0x": "0.0.0.0",
     "0": "0.0.0.0",
-    "１２７.０.０.１": "127.0.0.1",
+    "１２７.０.０.１": "127.0.0.1",  # noqa: RUF001
     "①②⑦.0.0.1": "127.0.0.1",
     "127。0。0。1": "127.0.0.1",
     "169.254.43518": "169.254.169.254",
@@ -55,7 +55,7 @@ UNFIT = [
 
 @pytest.mark.parametrize("text", UNFIT)
 def test_what_is_no_url_with_a_host(text: str) -> None:
-    with pytest.raises(InvalidUrl, match="^Invalid URL$"):
+    with pytest.raises(InvalidUrl, match=r"^Invalid URL$"):
         parse_url(text)
 
 

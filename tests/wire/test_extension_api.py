@@ -533,6 +533,16 @@ async def test_where_a_builder_takes_its_configuration_from(tmp_path: Path) -> N
     assert ports(await builder.build()) == [("127.0.0.1", 49134)]
 
 
+async def test_a_module_that_always_starts_is_there_once(tmp_path: Path) -> None:
+    file = tmp_path / "engine.yaml"
+    file.write_text("workers: []")
+    security = {"security": {"require_https": False}}
+    for configured in (EngineBuilder().config_file(file), EngineBuilder().default_config(), EngineBuilder()):
+        built = await configured.add_module("iii-http-functions", security).build()
+        entries = built.engine_handle().composition.settings.entries
+        assert [entry.config for entry in entries if entry.module == "iii-http-functions"] == [security]
+
+
 async def test_a_module_added_to_the_defaults_takes_the_place_of_its_default_entry() -> None:
     builder = await EngineBuilder().default_config().add_module("http", {"port": 50003}).build()
     entries = builder.engine_handle().composition.settings.entries
