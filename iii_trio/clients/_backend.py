@@ -41,7 +41,7 @@ class Tls:
                 made = await trio.to_thread.run_sync(self._make)
                 made.set_alpn_protocols(["http/1.1"])
                 self._made = made
-        return self._made
+            return self._made
 
 
 @attrs.define(eq=False)

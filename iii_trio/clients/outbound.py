@@ -41,7 +41,14 @@ class TcpOutbound:
         return tuple(dict.fromkeys(str(row[4][0]) for row in found))
 
     async def connect(self, address: str, port: int) -> trio.abc.Stream:
-        return await trio.open_tcp_stream(address, port)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        opened = trio.socket.socket(family, socket.SOCK_STREAM)
+        try:
+            await opened.connect((address, port))
+        except BaseException:
+            opened.close()
+            raise
+        return trio.SocketStream(opened)
 
 
 async def connect_first(outbound: Outbound, addresses: Sequence[str], port: int) -> trio.abc.Stream:

@@ -26,7 +26,7 @@ class RegistrationRefused(IIIError):
     """An HTTP-invoked function is not registered; the text says why, and holds no secret."""
 
 
-class HttpFunction(RegisterFunction, frozen=True, tag="registerfunction", omit_defaults=True):
+class HttpFunction(RegisterFunction, frozen=True, tag="registerfunction", omit_defaults=True, gc=True):
     """The registration of an HTTP-invoked function that passed its checks, with what runs it. Never on the wire."""
 
     handler: Any = None

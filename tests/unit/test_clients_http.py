@@ -37,12 +37,13 @@ class Noted(trio.abc.Stream):
 
 @attrs.define
 class Memory:
-    """An `Outbound` in memory. An address takes `delays[address]` seconds and then connects, or refuses."""
+    """An `Outbound` in memory. An address takes `delays[address]` seconds, waits for its gate, then connects or refuses."""
 
     serve: Callable[[trio.abc.Stream], Awaitable[None]]
     nursery: trio.Nursery
     delays: dict[str, float] = attrs.field(factory=dict)
     refuse: set[str] = attrs.field(factory=set)
+    gates: dict[str, trio.Event] = attrs.field(factory=dict)
     tried: list[tuple[float, str]] = attrs.field(factory=list)
     streams: list[Noted] = attrs.field(factory=list)
 
@@ -55,6 +56,8 @@ class Memory:
     async def connect(self, address: str, port: int) -> trio.abc.Stream:
         self.tried.append((trio.current_time(), address))
         await trio.sleep(self.delays.get(address, 0))
+        if address in self.gates:
+            await self.gates[address].wait()
         if address in self.refuse:
             raise ConnectionRefusedError(f"{address} refuses")
         ours, theirs = trio.testing.memory_stream_pair()
@@ -108,9 +111,26 @@ async def test_the_last_address_gets_all_the_time_there_is(
 
 async def test_two_winners_leave_one_connection(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     del autojump_clock
-    memory = Memory(say_nothing, nursery, {"a": 0.35, "b": 0.1})
-    await connect_first(memory, ("a", "b"), 80)
+    gate = trio.Event()
+    memory = Memory(say_nothing, nursery, gates={"a": gate, "b": gate})
+    async with trio.open_nursery() as racing:
+        racing.start_soon(connect_first, memory, ("a", "b"), 80)
+        await trio.sleep(1)
+        gate.set()
+    assert len(memory.streams) == 2
     assert memory.open == 1
+
+
+async def test_a_winner_that_comes_with_the_cancellation_is_closed(nursery: trio.Nursery) -> None:
+    gate = trio.Event()
+    memory = Memory(say_nothing, nursery, gates={"a": gate})
+    async with trio.open_nursery() as racing:
+        racing.start_soon(connect_first, memory, ("a",), 80)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+        racing.cancel_scope.cancel()
+    assert len(memory.streams) == 1
+    assert memory.open == 0
 
 
 async def test_no_more_than_eight_addresses_are_tried(nursery: trio.Nursery) -> None:
@@ -241,6 +261,27 @@ async def test_cancelled_anywhere_nothing_is_left_and_the_client_goes_on(
         pytest.fail("never came to an end")
     assert tenth > 40
     assert memory.open == 1
+
+
+async def test_closing_the_client_fails_what_is_under_way(nursery: trio.Nursery) -> None:
+    client = HttpClient(Memory(say_nothing, nursery))
+
+    async def failing() -> None:
+        with pytest.raises(RequestFailed, match=r"\S"):
+            await fetch(client, request())
+
+    async with trio.open_nursery() as calls:
+        calls.start_soon(failing)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.aclose()
+
+
+async def test_a_peer_that_leaves_while_it_is_sent_to(nursery: trio.Nursery) -> None:
+    async def leave(stream: trio.abc.Stream) -> None:
+        await stream.aclose()
+
+    with pytest.raises(RequestFailed, match=r"\S"):
+        await fetch(HttpClient(Memory(leave, nursery)), request())
 
 
 def sized(count: int) -> Callable[[trio.abc.Stream], Awaitable[None]]:

@@ -7,6 +7,7 @@ import uuid
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -16,7 +17,8 @@ from endpoint import Endpoint, Script, answer, open_endpoint
 from msgspec import Raw
 from wire_client import LEGACY, MODERN, Client, World, eventually, open_world
 
-from iii_trio.kernel import Kernel, TrioClock
+from iii_trio.kernel import Kernel, ModuleOwner, TrioClock
+from iii_trio.modules.http_functions import HttpFunctionsConfig, HttpFunctionsModule, SecurityConfig
 from iii_trio.protocol.messages import RegisterFunction
 
 ANYTHING = {"security": {"require_https": False, "block_private_ips": False}}
@@ -479,6 +481,22 @@ async def test_a_registration_and_the_calls_behind_it_in_one_batch() -> None:  #
         second = await scene.owner.invoke("f", {})
         assert (await scene.owner.outcome(second))["error"]["code"] == "function_not_found"
         assert (await scene.owner.outcome(first))["result"] == {"ok": True}
+
+
+async def test_the_module_counts_its_calls(nursery: trio.Nursery) -> None:
+    async with open_endpoint(wait=hang) as endpoint:
+        kernel = Kernel()
+        await nursery.start(kernel.invocations.run)
+        security = SecurityConfig(require_https=False, block_private_ips=False)
+        module = HttpFunctionsModule(HttpFunctionsConfig(security), ModuleOwner("iii-http-functions"))
+        assert module.statistics().in_flight == 0
+        await nursery.start(partial(module.run, kernel))
+        said = Raw(b'{"url":"%b"}' % endpoint.url("/wait").encode())
+        await kernel.registrations.take_http_function(kernel.connect(), RegisterFunction("f", invocation=said))
+        await kernel.bus.notify("f", {})
+        await endpoint.wait_seen(1)
+        assert module.statistics().in_flight == 1
+        nursery.cancel_scope.cancel()
 
 
 # --- as an invocation -------------------------------------------------------------------------------------------------

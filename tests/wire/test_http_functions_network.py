@@ -316,10 +316,11 @@ async def test_tls_is_verified_for_the_name_of_the_url(monkeypatch: pytest.Monke
     async with open_tls(monkeypatch, tmp_path, "secure.test") as (world, outbound, endpoint):
         client = await world.connect(MODERN)
         await client.register("f", invocation={"url": "https://secure.test./a"})
+        calls = [await client.invoke("f", {}) for _ in range(2)]
+        assert [(await client.outcome(call))["result"] for call in calls] == [{"ok": True}] * 2
         assert await client.value("f") == {"ok": True}
-        assert await client.value("f") == {"ok": True}
-        assert outbound.connected == [(PUBLIC, 443)]
-        assert [seen.headers["host"] for seen in endpoint.seen] == ["secure.test"] * 2
+        assert outbound.connected == [(PUBLIC, 443)] * 2
+        assert [seen.headers["host"] for seen in endpoint.seen] == ["secure.test"] * 3
 
 
 async def test_tls_is_verified_for_an_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

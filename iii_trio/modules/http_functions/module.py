@@ -61,13 +61,13 @@ class HttpFunctionsModule:
 
         policy = UrlPolicy.of(self.config.security)
         self._runner = runner = Runner(kernel, policy, self.outbound, self.environment, self.open_client)
-        with kernel.http_functions.served_by(runner):
-            task_status.started()
-            try:
+        try:
+            with kernel.http_functions.served_by(runner):
+                task_status.started()
                 await trio.sleep_forever()
-            finally:
-                with trio.move_on_after(_CLOSE_BUDGET, shield=True):
-                    await runner.close()
+        finally:
+            with trio.move_on_after(_CLOSE_BUDGET, shield=True):
+                await runner.close()
 
     def statistics(self) -> HttpFunctionsStatistics:
         """Counts, for monitoring and leak tests."""

@@ -42,7 +42,6 @@ class Runner:
     open_client: Callable[[Outbound], "HttpClient"]
     _client: "HttpClient | None" = None
     _calls: set[trio.CancelScope] = attrs.field(factory=set)
-    _closed: bool = False
 
     async def prepare(self, message: RegisterFunction) -> Target:
         """Check a registration and read its secrets. Raises RegistrationRefused."""
