@@ -19,6 +19,7 @@ from iii_trio.modules.results import FunctionHandler, ShortHandler, to_handler
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import EngineCrashed
 from iii_trio.settings import ModuleEntry, Settings, WorkerListenerConfig
+from iii_trio.sockets import OutboxLimits
 from iii_trio.transport import ListenerStatistics
 
 from ._notices import log_notices
@@ -195,6 +196,7 @@ async def open_engine(
     network: Network | None = None,
     outbound: Outbound | None = None,
     limits: Limits | None = None,
+    outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
@@ -213,6 +215,7 @@ async def open_engine(
       network: where listeners come from.
       outbound: how modules reach addresses outside.
       limits: of the invocations in flight.
+      outbox: the limits of what may wait for one worker, and for how long.
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
@@ -235,6 +238,7 @@ async def open_engine(
         network=network,
         outbound=outbound,
         limits=limits,
+        outbox=outbox,
         restarts=restarts,
         budgets=budgets,
         catalogue=catalogue,
@@ -256,6 +260,7 @@ def build_engine(
     network: Network | None = None,
     outbound: Outbound | None = None,
     limits: Limits | None = None,
+    outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
@@ -273,6 +278,7 @@ def build_engine(
         restarts or RestartLimits(),
         budgets or Budgets(),
         catalogue.copy(),
+        outbox or OutboxLimits(),
         lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
         outbound=outbound or TcpOutbound(),
         environment=env,

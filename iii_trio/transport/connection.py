@@ -2,7 +2,7 @@
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import attrs
@@ -10,7 +10,7 @@ import trio
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel, NameConflict, Worker
 from iii_trio.kernel.http_functions import is_http_invoked
-from iii_trio.kernel.workers import clean_label
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import BadAction, decode, decode_announcement
 from iii_trio.protocol.errors import Codes, InvocationError, RemoteProtocolError
 from iii_trio.protocol.messages import (
@@ -68,7 +68,7 @@ class Connection:
             self.worker.close = self.stop
             self.worker.tell(WorkerRegistered(self.worker.id, self.worker.reattach_token))
             with self._reading:
-                await self._read()
+                await self.socket.deliver(self._take)
             self._conclude(self.socket.ended or CloseReason.CRASHED)
         except Exception:  # noqa: BLE001
             # the connection boundary: a bug here costs one worker its connection, never the engine
@@ -98,39 +98,55 @@ class Connection:
             with self.turn.joined():
                 self.kernel.disconnect(self.worker)
 
-    async def _read(self) -> None:
-        turn = self.turn
-        while batch := await self.socket.receive_batch():
-            turn.active = True
-            try:
-                for message in batch:
-                    self._take(message)
-                    if self._to_check is not None:
-                        await self._check_http_function()
-                    if self.reason is not None:
-                        return
-            finally:
+    def _take(self, batch: list[Message]) -> Awaitable[None] | None:
+        """Handle messages in their order; what they make for others is sent at the end, or at once if there is only one.
+
+        Returns what has to be waited for before the next message, if there is something.
+        """
+        turn, worker, bus = self.turn, self.worker, self.kernel.bus
+        turn.active = len(batch) > 1
+        messages = iter(batch)
+        try:
+            for data in messages:
+                try:
+                    text = data if type(data) is bytes else self._text_of(data)
+                    message = decode(text)
+                    if type(message) is InvocationResult:
+                        bus.result_from(worker, message)
+                    elif type(message) is InvokeFunction and message.function_id != ANNOUNCE:
+                        bus.invoke_from(worker, message, text)
+                    else:
+                        turn.active = True
+                        _HANDLERS[type(message)](self, message, text)
+                        if self._to_check is not None:
+                            return self._go_on([*messages])
+                except RemoteProtocolError as error:
+                    self._drop(data, error)
+                if self.reason is not None:
+                    return None
+        finally:
+            if turn.active:
                 turn.end()
+        return None
+
+    async def _go_on(self, rest: list[Message]) -> None:
+        """Handle what came behind a registration once that has been checked."""
+        # binary messages lie in a buffer that others receive into: they must survive the waiting
+        kept = [later if type(later) is bytes else memoryview(bytes(later)) for later in rest]
+        await self._check_http_function()
+        if self.reason is None and (waiting := self._take(kept)) is not None:
+            await waiting
 
     async def _check_http_function(self) -> None:
-        """Outside the turn, which belongs to whoever reads in the meantime."""
         message, self._to_check = self._to_check, None
-        assert message is not None
-        self.turn.end()
-        try:
-            await self.kernel.registrations.take_http_function(self.worker, message)
-        finally:
-            self.turn.active = True
+        assert message is not None  # that is why this is called
+        await self.kernel.registrations.take_http_function(self.worker, message)
+        self.socket.heard = True  # the silence was ours
 
-    def _take(self, data: Message) -> None:
-        """One message, dropped with a log line if it is malformed (2.2)."""
-        try:
-            text = data if type(data) is bytes else self._text_of(data)
-            message = decode(text)
-            _HANDLERS[type(message)](self, message, text)
-        except RemoteProtocolError as error:
-            if bytes(data).strip():
-                _log.warning("dropped a message of worker %s: %s", self.worker.id, clean_label(str(error)))
+    def _drop(self, data: Message, error: RemoteProtocolError) -> None:
+        """A malformed message leaves a line in the log (2.2), an empty one nothing."""
+        if bytes(data).strip():
+            _log.warning("dropped a message of worker %s: %s", self.worker.id, shown(error))
 
     def _text_of(self, data: Message) -> bytes:
         """A binary message is telemetry, or protocol JSON all the same (1.2)."""
@@ -183,9 +199,6 @@ class Connection:
     def on_bad_action(self, message: BadAction, _: bytes) -> None:
         self.kernel.bus.refuse_action(self.worker, message)
 
-    def on_result(self, message: InvocationResult, _: bytes) -> None:
-        self.kernel.bus.result_from(self.worker, message)
-
     def on_register(self, message: Any, _: bytes) -> None:
         self.kernel.registrations.take(self.worker, message)
 
@@ -220,7 +233,6 @@ class Connection:
 
 _HANDLERS: Final[dict[type, Callable[[Connection, Any, bytes], None]]] = {
     InvokeFunction: Connection.on_invoke,
-    InvocationResult: Connection.on_result,
     BadAction: Connection.on_bad_action,
     RegisterWorker: Connection.on_register_worker,
     RegisterFunction: Connection.on_register_function,

@@ -21,6 +21,7 @@ from iii_trio.sockets import (
     Outbox,
     OutboxLimits,
     Refusal,
+    SpareBuffers,
     Turn,
     Upgrade,
     WebSocket,
@@ -73,6 +74,7 @@ class WorkerListener:
     """Binds the address, anew at every start; raises OSError."""
 
     _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
+    _spares: SpareBuffers = attrs.field(factory=SpareBuffers)
     _open: dict[str, Connection | TelemetrySink] = attrs.field(factory=dict)
     _closed: Counter[str] = attrs.field(factory=Counter)
     _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -150,7 +152,8 @@ class WorkerListener:
                 peer.stop(reason)
 
             outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
-            socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())
+            now = self.kernel.clock.monotonic
+            socket = WebSocket(stream, outbox, now, heard_at=now(), spares=self._spares)
             is_worker = request.path == WORKERS
             peer = self._connection(socket, worker_id) if is_worker else TelemetrySink(socket, self._count_end)
             self._open[worker_id] = peer

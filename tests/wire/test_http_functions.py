@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import logging
 import uuid
 from base64 import b64encode
@@ -15,7 +16,7 @@ import pytest
 import trio
 from endpoint import Endpoint, Script, answer, open_endpoint
 from msgspec import Raw
-from wire_client import LEGACY, MODERN, Client, World, eventually, open_world
+from wire_client import BINARY, LEGACY, MODERN, Client, World, eventually, frame, open_world
 
 from iii_trio.kernel import Kernel, ModuleOwner, TrioClock
 from iii_trio.modules.http_functions import HttpFunctionsConfig, HttpFunctionsModule, SecurityConfig
@@ -497,6 +498,31 @@ async def test_the_module_counts_its_calls(nursery: trio.Nursery) -> None:
         await endpoint.wait_seen(1)
         assert module.statistics().in_flight == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_many_registrations_in_one_batch_keep_their_order() -> None:  # 1.4
+    async with open_scene() as scene:
+        url = scene.endpoint.url()
+        lines = [
+            {"type": "registerfunction", "id": f"f{number % 7}", "invocation": {"url": url}} for number in range(150)
+        ]
+        lines.insert(70, {"type": "unregisterfunction", "id": "f3"})
+        lines += [{"type": "unregisterfunction", "id": "f4"}, {"type": "registerfunction", "id": "last"}]
+        raw = await scene.world.raw()
+        await raw.upgrade()
+        await raw.stream.send_all(b"".join(frame(json.dumps(line).encode(), BINARY) for line in lines))
+        functions = scene.world.engine.kernel.functions
+        await eventually(lambda: functions.find("default", "last") is not None)
+        found = {name for name in (f"f{number}" for number in range(7)) if functions.find("default", name)}
+        assert found == {"f0", "f1", "f2", "f3", "f5", "f6"}
+
+
+async def test_a_refusal_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_scene() as scene:
+        await scene.register("f\nERROR forged", auth={"type": "bearer", "token_key": "N\nERROR forged"})
+    refusals = [record.getMessage() for record in caplog.records if "not registered" in record.getMessage()]
+    assert len(refusals) == 1
+    assert "\n" not in refusals[0]
 
 
 # --- as an invocation -------------------------------------------------------------------------------------------------
