@@ -393,7 +393,7 @@ import sys, trio
 from iii_trio import open_engine
 async def main():
     async with open_engine({"workers": [{"name": "iii-http-functions"}]}, host="127.0.0.1", port=0):
-        print(sorted({"httpcore2", "anyio", "idna.uts46data"} & sys.modules.keys()))
+        print(sorted({"httpcore2", "anyio", "iii_trio.modules.http_functions.runner"} & sys.modules.keys()))
 trio.run(main)
 """
     ran = subprocess.run(

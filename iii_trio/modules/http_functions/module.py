@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from iii_trio.clients.outbound import Outbound, TcpOutbound
-from iii_trio.kernel import Kernel, ModuleOwner
+from iii_trio.kernel import Call, Kernel, ModuleOwner
+from iii_trio.protocol import Payload
+from iii_trio.protocol.messages import RegisterFunction
 
 from .config import HttpFunctionsConfig
 
@@ -56,19 +58,40 @@ class HttpFunctionsModule:
 
     async def run(self, kernel: Kernel, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Calls under way end with `invocation_stopped` then, later ones `module_unavailable`."""
-        from .policy import UrlPolicy
-        from .runner import Runner
-
-        policy = UrlPolicy.of(self.config.security)
-        self._runner = runner = Runner(kernel, policy, self.outbound, self.environment, self.open_client)
+        serving = _Serving(kernel, self)
         try:
-            with kernel.http_functions.served_by(runner):
+            with kernel.http_functions.served_by(serving):
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            with trio.move_on_after(_CLOSE_BUDGET, shield=True):
-                await runner.close()
+            if self._runner is not None:
+                with trio.move_on_after(_CLOSE_BUDGET, shield=True):
+                    await self._runner.close()
+
+    def runner(self, kernel: Kernel) -> "Runner":
+        """What does the work, made when the first registration or call comes: few engines need it."""
+        if self._runner is None:
+            from .policy import UrlPolicy
+            from .runner import Runner
+
+            policy = UrlPolicy.of(self.config.security)
+            self._runner = Runner(kernel, policy, self.outbound, self.environment, self.open_client)
+        return self._runner
 
     def statistics(self) -> HttpFunctionsStatistics:
         """Counts, for monitoring and leak tests."""
         return HttpFunctionsStatistics(self._runner.in_flight if self._runner else 0)
+
+
+@attrs.frozen
+class _Serving:
+    """Offers a module's runner to the kernel without making it."""
+
+    kernel: Kernel
+    module: HttpFunctionsModule
+
+    async def prepare(self, message: RegisterFunction) -> object:
+        return await self.module.runner(self.kernel).prepare(message)
+
+    async def run(self, target: Any, call: Call) -> Payload:
+        return await self.module.runner(self.kernel).run(target, call)
