@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Function, Kernel, Policy, Session, Worker
 from iii_trio.kernel.access import ASKS_SESSION
+from iii_trio.kernel.http_functions import is_http_invoked
 from iii_trio.kernel.workers import check_namespace
 from iii_trio.protocol.access import HookResult, MiddlewareRequest, decode_answer, json_or_null, struct_payload
 from iii_trio.protocol.errors import Forbidden, InvalidNamespace, InvocationError, RemoteProtocolError
@@ -185,7 +186,9 @@ class Gate:
 
     def _make(self, message: Message, said: Message) -> None:
         made = self.rules.make(message, said)
-        if made is not None:
+        if isinstance(made, RegisterFunction) and is_http_invoked(made):
+            self.pending = partial(self.kernel.registrations.take_http_function, self.worker, made)
+        elif made is not None:
             self.kernel.registrations.take(self.worker, made)
 
 
