@@ -12,7 +12,7 @@ from msgspec import Raw
 from iii_trio.protocol.access import AuthResult
 from iii_trio.protocol.errors import Forbidden, RemoteProtocolError
 from iii_trio.protocol.patterns import compile_pattern, match_argument
-from iii_trio.protocol.payload import Json
+from iii_trio.protocol.payload import Json, decode_json
 
 from .workers import DEFAULT_NAMESPACE
 
@@ -42,6 +42,9 @@ ASKS_SESSION: Final = frozenset(
 
 _CACHE_LIMIT: Final = 4_096
 _Test = Callable[[str], bool]
+Find = Callable[[str, str], "Function | None"]
+"""What is registered in a namespace under an id."""
+
 _NO_METADATA: Final[Mapping[str, Json]] = {}
 
 
@@ -129,6 +132,19 @@ def _metadata_of(function: "Function | None") -> Mapping[str, Json]:
     except RemoteProtocolError:
         return _NO_METADATA
     return value if isinstance(value, dict) else _NO_METADATA
+
+
+def _named_in(config: Raw) -> list[str]:
+    """The functions that a trigger's configuration has called beside its target: conditions and HTTP middleware."""
+    try:
+        value = decode_json(memoryview(config)) if memoryview(config) else None
+    except RemoteProtocolError as error:
+        raise Forbidden(f"the configuration of a trigger cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        return []
+    middleware = value.get("middleware_function_ids")
+    named = [value.get("condition_function_id"), *(middleware if isinstance(middleware, list) else ())]
+    return [name for name in named if isinstance(name, str)]
 
 
 def _grant(text: str) -> _Test:
@@ -221,6 +237,14 @@ class Session:
         if not self.may_live_in(namespace):
             permitted = ", ".join(self.grants)
             raise Forbidden(f"namespace '{namespace}' not allowed for this session (permitted: {permitted})")
+
+    def check_trigger(self, find: Find, namespace: str, function_id: str, config: Raw) -> None:
+        """Raise Forbidden if a trigger would call what this connection may not call: its target, or what its config names.
+
+        `function_id` is the stored one, `find` gives what is registered under a namespace and an id.
+        """
+        for called in (function_id, *_named_in(config)):
+            self.check_target(namespace, called, find(namespace, called))
 
     def check_target(self, namespace: str, function_id: str, function: "Function | None") -> None:
         """Raise Forbidden if no trigger of this connection may fire that function, whose id is the stored one (11.7)."""

@@ -95,8 +95,7 @@ class RegistrationRules:
         if not namespace.strip():
             return made  # refused by the kernel, with a reason of its own
         try:
-            function = self.kernel.functions.find(namespace, made.function_id)
-            self.session.check_target(namespace, made.function_id, function)
+            self.session.check_trigger(self.kernel.functions.find, namespace, made.function_id, made.config)
             self._check_trigger_id(made, namespace)
         except Forbidden as error:
             self.worker.tell(
