@@ -13,8 +13,9 @@ from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.modules.http.config import HttpConfig
+from iii_trio.modules.observability import observability_functions
 from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerConfig
-from iii_trio.sockets import Heartbeat, Turn
+from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
 from iii_trio.transport import ListenerSettings, WorkerListener
 
 from ._policies import make_policies
@@ -63,6 +64,7 @@ class Composition:
     limits: RestartLimits
     budgets: Budgets
     catalogue: ModuleCatalogue
+    outbox: OutboxLimits
     tree: Callable[[], Node]
     connections: DynamicSupervisor = attrs.field(init=False)
     turn: Turn = attrs.field(factory=Turn)
@@ -129,7 +131,7 @@ class Composition:
         return Phases(cls, config, owner, self.catalogue, self.all_up, self.destroy_failures)
 
     def _engine_functions(self, owner: ModuleOwner) -> RunningModule:
-        return EngineFunctionsModule(owner, self.tree, self._rows)
+        return EngineFunctionsModule(owner, self.tree, self._rows, observability_functions())
 
     def _rows(self) -> list[ModuleRow]:
         names = [ENGINE_FUNCTIONS, *(entry.instance for entry in self.settings.entries)]
@@ -156,7 +158,8 @@ class Composition:
         settings = ListenerSettings(
             config.handshake_timeout_ms / 1000,
             Heartbeat(config.heartbeat_interval_ms / 1000, config.idle_timeout_ms / 1000),
-            namespace_grace=self.settings.registration_namespace_grace_ms / 1000,
+            self.outbox,
+            self.settings.registration_namespace_grace_ms / 1000,
         )
 
         async def open_listeners() -> Any:

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import Kernel, Policy, Session
-from iii_trio.kernel.workers import clean_label
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import ErrorBody, encode
 from iii_trio.protocol.access import AuthRequest, AuthResult, decode_answer, struct_payload
 from iii_trio.protocol.errors import Codes, InvocationError, RemoteProtocolError
@@ -88,7 +88,7 @@ class Admission:
             raise _NotLetInError(f"the answer of the auth function cannot be used: {error}") from error
 
     def _say_no(self, why: str) -> None:
-        _log.warning("a peer from %s was not let in: %s", self.socket.stream.peer_address, clean_label(why))
+        _log.warning("a peer from %s was not let in: %s", self.socket.stream.peer_address, shown(why))
         text = encode(AuthenticationFailed(ErrorBody(Codes.AUTH_ERROR, why)))
         self.socket.outbox.send((text,), len(text))
 

@@ -2,14 +2,14 @@
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import attrs
 import trio
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel, NameConflict, Worker
-from iii_trio.kernel.workers import clean_label
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import BadAction, decode, decode_announcement
 from iii_trio.protocol.errors import Codes, InvocationError, RemoteProtocolError
 from iii_trio.protocol.messages import (
@@ -69,7 +69,7 @@ class Connection:
             self.worker.close = self.stop
             self.worker.tell(WorkerRegistered(self.worker.id, self.worker.reattach_token))
             with self._reading:
-                await (self._read() if self.gate is None else self._read_guarded(self.gate))
+                await self.socket.deliver(self._take if self.gate is None else self._take_guarded)
             self._conclude(self.socket.ended or CloseReason.CRASHED)
         except Exception:  # noqa: BLE001
             # the connection boundary: a bug here costs one worker its connection, never the engine
@@ -103,52 +103,74 @@ class Connection:
             with self.turn.joined():
                 self.kernel.disconnect(self.worker)
 
-    async def _read(self) -> None:
-        turn = self.turn
-        while batch := await self.socket.receive_batch():
-            turn.active = True
-            try:
-                for message in batch:
-                    self._take(message)
-                    if self.reason is not None:
-                        return
-            finally:
-                turn.end()
-
-    async def _read_guarded(self, gate: Gate) -> None:
-        """The same where messages have to pass a gate, which may have to ask somebody before the next one is looked at."""
-        turn = self.turn
-        while batch := await self.socket.receive_batch():
-            # Binary messages lie in the buffer all connections receive into: they must survive the waiting.
-            kept = [data if type(data) is bytes else memoryview(bytes(data)) for data in batch]
-            turn.active = True
-            try:
-                for data in kept:
-                    self._take(data, gate)
-                    if gate.pending is not None and self.reason is None:
-                        turn.end()
-                        await self._wait_for(gate)
+    def _take(self, batch: list[Message]) -> None:
+        """Handle messages in their order; what they make for others is sent at the end, or at once if there is only one."""
+        turn, worker, bus = self.turn, self.worker, self.kernel.bus
+        turn.active = len(batch) > 1
+        try:
+            for data in batch:
+                try:
+                    text = data if type(data) is bytes else self._text_of(data)
+                    message = decode(text)
+                    if type(message) is InvocationResult:
+                        bus.result_from(worker, message)
+                    elif type(message) is InvokeFunction and message.function_id != ANNOUNCE:
+                        bus.invoke_from(worker, message, text)
+                    else:
                         turn.active = True
-                    if self.reason is not None:
-                        return
-            finally:
+                        _HANDLERS[type(message)](self, message, text)
+                except RemoteProtocolError as error:
+                    self._drop(data, error)
+                if self.reason is not None:
+                    return
+        finally:
+            if turn.active:
                 turn.end()
 
-    async def _wait_for(self, gate: Gate) -> None:
-        await gate.finish()
-        self.socket.heard_at = self.kernel.clock.monotonic()  # the silence was ours
+    def _take_guarded(self, batch: list[Message]) -> Awaitable[None] | None:
+        """The same where messages have to pass a gate, which may have to ask somebody before the next one is looked at."""
+        rest = self._pass(batch)
+        return None if rest is None else self._go_on(rest)
 
-    def _take(self, data: Message, gate: Gate | None = None) -> None:
-        """One message, dropped with a log line if it is malformed (2.2)."""
+    def _pass(self, batch: list[Message]) -> list[Message] | None:
+        """Handle messages up to one that has to be waited for; the list of those behind it, None if there is none."""
+        turn, gate = self.turn, self.gate
+        assert gate is not None  # this is a guarded connection
+        turn.active = len(batch) > 1
+        try:
+            for number, data in enumerate(batch, 1):
+                self._pass_one(data, gate)
+                if self.reason is not None:
+                    return None
+                if gate.pending is not None:
+                    # Binary messages lie in a buffer that others receive into: they must survive the waiting.
+                    return [later if type(later) is bytes else memoryview(bytes(later)) for later in batch[number:]]
+        finally:
+            if turn.active:
+                turn.end()
+        return None
+
+    def _pass_one(self, data: Message, gate: Gate) -> None:
         try:
             text = data if type(data) is bytes else self._text_of(data)
             message = decode(text)
-            if gate is not None and not gate.passes(message):
-                return
-            _HANDLERS[type(message)](self, message, text)
+            if type(message) is InvocationResult:
+                self.kernel.bus.result_from(self.worker, message)
+            elif gate.passes(message):
+                _HANDLERS[type(message)](self, message, text)
         except RemoteProtocolError as error:
-            if bytes(data).strip():
-                _log.warning("dropped a message of worker %s: %s", self.worker.id, clean_label(str(error)))
+            self._drop(data, error)
+
+    async def _go_on(self, batch: list[Message] | None) -> None:
+        while batch is not None and self.gate is not None:
+            await self.gate.finish()
+            self.socket.heard = True  # the silence was ours
+            batch = self._pass(batch) if self.reason is None else None
+
+    def _drop(self, data: Message, error: RemoteProtocolError) -> None:
+        """A malformed message leaves a line in the log (2.2), an empty one nothing."""
+        if bytes(data).strip():
+            _log.warning("dropped a message of worker %s: %s", self.worker.id, shown(error))
 
     def _text_of(self, data: Message) -> bytes:
         """A binary message is telemetry, or protocol JSON all the same (1.2)."""
@@ -205,9 +227,6 @@ class Connection:
     def on_bad_action(self, message: BadAction, _: bytes) -> None:
         self.kernel.bus.refuse_action(self.worker, message)
 
-    def on_result(self, message: InvocationResult, _: bytes) -> None:
-        self.kernel.bus.result_from(self.worker, message)
-
     def on_register(self, message: Any, _: bytes) -> None:
         self.kernel.registrations.take(self.worker, message)
 
@@ -236,7 +255,6 @@ class Connection:
 
 _HANDLERS: Final[dict[type, Callable[[Connection, Any, bytes], None]]] = {
     InvokeFunction: Connection.on_invoke,
-    InvocationResult: Connection.on_result,
     BadAction: Connection.on_bad_action,
     RegisterWorker: Connection.on_register_worker,
     RegisterFunction: Connection.on_register,

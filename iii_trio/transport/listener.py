@@ -21,6 +21,7 @@ from iii_trio.sockets import (
     Outbox,
     OutboxLimits,
     Refusal,
+    SpareBuffers,
     Turn,
     Upgrade,
     WebSocket,
@@ -79,6 +80,7 @@ class WorkerListener:
     """Whom to let in, and what they may do; None: everybody, everything."""
 
     _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
+    _spares: SpareBuffers = attrs.field(factory=SpareBuffers)
     _open: dict[str, Admission | Connection | TelemetrySink] = attrs.field(factory=dict)
     _closed: Counter[str] = attrs.field(factory=Counter)
     _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -156,7 +158,8 @@ class WorkerListener:
                 peer.stop(reason)
 
             outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
-            socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())
+            now = self.kernel.clock.monotonic
+            socket = WebSocket(stream, outbox, now, heard_at=now(), spares=self._spares)
             try:
                 self._open[worker_id] = peer = self._newcomer(request, socket, worker_id)
                 socket.begin(request.response, request.leftover)

@@ -8,7 +8,7 @@ import attrs
 from msgspec.structs import replace
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel, Session, Worker
-from iii_trio.kernel.workers import clean_label
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import ErrorBody
 from iii_trio.protocol.errors import Forbidden
 from iii_trio.protocol.messages import (
@@ -127,9 +127,7 @@ class RegistrationRules:
 
     def log_denied(self, what: str, name: str, why: object) -> None:
         """Say in the log what was denied and why."""
-        _log.warning(
-            "denied %s %s of worker %s: %s", what.lower(), clean_label(name), self.worker.id, clean_label(str(why))
-        )
+        _log.warning("denied %s %s of worker %s: %s", what.lower(), shown(name), self.worker.id, shown(why))
 
 
 _MAKES: Final[dict[type, Callable[[RegistrationRules, Any, Any], Message | None]]] = {

@@ -33,8 +33,10 @@ class Sdk:
 
 
 SDKS = (
+    Sdk("python-oldest", "python", "0.9.0"),
     Sdk("python-old", "python", "0.11.6"),
     Sdk("python-new", "python", "0.25.0"),
+    Sdk("node-oldest", "node", "0.9.0"),
     Sdk("node-old", "node", "0.11.6"),
     Sdk("node-new", "node", "0.22.1"),
 )

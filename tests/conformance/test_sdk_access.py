@@ -10,14 +10,13 @@ import attrs
 import pytest
 from asking import Answer, ask
 from processes import Engine, Spawned, eventually, serving
-from sdk_install import SDKS, Sdk, install
-from sdk_world import running
+from sdk_install import SDKS, Sdk
+from sdk_world import run_script
 
-OLDEST = (Sdk("python-oldest", "python", "0.9.0"), Sdk("node-oldest", "node", "0.9.0"))
-"""They have no option for headers."""
-
-NAMES = [sdk.name for sdk in (*SDKS, *OLDEST)]
-GATE = SDKS[1]
+NAMES = [sdk.name for sdk in SDKS]
+GATE = next(sdk for sdk in SDKS if sdk.name == "python-new")
+NO_HEADERS = "0.9.0"
+"""The release whose SDKs have no option for headers."""
 CONFIG = """\
 workers:
   - name: iii-worker-manager
@@ -61,14 +60,19 @@ def guarded(installed: Mapping[Sdk, Path], tmp_path_factory: pytest.TempPathFact
     folder, port = tmp_path_factory.mktemp("guarded"), _free_port()
     with ExitStack() as stack:
         engine = stack.enter_context(serving(folder, written=CONFIG.format(port=port)))
-        gate = stack.enter_context(running(folder, GATE, installed[GATE], "gate", engine.url, engine.url))
+
+        def run(sdk: Sdk, script: str, *arguments: str) -> Spawned:
+            home = folder / f"{script}-{sdk.name}"
+            home.mkdir()
+            return stack.enter_context(run_script(home, sdk, installed[sdk], script, engine.url, *arguments))
+
+        gate = run(GATE, "gate", engine.url)
         world = GuardedWorld(engine, {"gate": gate})
         _wait_route(world, "gate", "/gate")
-        for sdk in (*SDKS, *OLDEST):
-            script = "guarded_oldest" if sdk in OLDEST else "guarded"
-            arguments = (f"ws://127.0.0.1:{port}/?name={sdk.name}", f"token-of-{sdk.name}", sdk.name)
-            process = running(folder, sdk, installed.get(sdk) or install(sdk), script, engine.url, *arguments)
-            world.workers[sdk.name] = stack.enter_context(process)
+        for sdk in SDKS:
+            script = "guarded_oldest" if sdk.version == NO_HEADERS else "guarded"
+            url = f"ws://127.0.0.1:{port}/?name={sdk.name}"
+            world.workers[sdk.name] = run(sdk, script, url, f"token-of-{sdk.name}", sdk.name)
         yield world
 
 

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import Bus, Kernel, Session, Trigger
+from iii_trio.kernel.labels import shown
 from iii_trio.kernel.triggers import Unbind
 from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import InvocationError
@@ -73,7 +74,7 @@ class Feed:
                         metadata=self.trigger.metadata,
                     )
                 except InvocationError as error:
-                    _log.debug("trigger %s could not fire: %s", self.trigger.id, error)
+                    _log.debug("trigger %s could not fire: %s", shown(self.trigger.id), shown(error))
 
 
 class Source(Protocol):
@@ -121,7 +122,7 @@ class Feeds:
     def _note_drop(self, feed: Feed) -> None:
         self._dropped += 1
         if feed.dropped & (feed.dropped - 1) == 0:  # at 1, 2, 4, 8, ...: a stuck subscriber must not flood the log
-            _log.warning("trigger %s is behind: %d events dropped so far", feed.trigger.id, feed.dropped)
+            _log.warning("trigger %s is behind: %d events dropped so far", shown(feed.trigger.id), feed.dropped)
 
     def statistics(self) -> FeedStatistics:
         """Counts, for monitoring."""
@@ -160,9 +161,13 @@ class FunctionEvents:
 
     async def _poll(self, feeds: Feeds, scope: trio.CancelScope) -> None:
         known: set[tuple[str, str]] | None = None
+        seen: int | None = None
         with scope:
             while True:
                 await trio.sleep(POLL_INTERVAL)
+                if self.kernel.functions.changes == seen:
+                    continue
+                seen = self.kernel.functions.changes
                 ids = {(function.namespace, function.id) for function in self.kernel.functions}
                 if ids != known:
                     feeds.publish(self._list())

@@ -1,8 +1,5 @@
 """`engine::register_trigger` and `engine::unregister_trigger`: triggers that outlive who made them (wire-protocol 7.7)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import attrs
 import trio
 from msgspec.structs import replace
@@ -10,16 +7,14 @@ from msgspec.structs import replace
 from iii_trio.kernel import DEFAULT_NAMESPACE, Call, Kernel, Trigger, Worker
 from iii_trio.kernel.registrations import optional
 from iii_trio.kernel.triggers import WorkerProvider
+from iii_trio.modules.built_in import BuiltIn, decode_input
 from iii_trio.protocol import NULL, ErrorBody, Json
 from iii_trio.protocol.errors import Codes, Forbidden, IIIError, InvocationError
 from iii_trio.protocol.messages import Message, TriggerRegistrationResult
 
 from . import _schemas as schemas
-from ._built_in import BuiltIn
-from ._inputs import NewTrigger, OldTrigger, decode_input
+from ._inputs import NewTrigger, OldTrigger
 
-ACCEPTED = "trigger_accepted"
-"""The kernel event of a provider's consent; its subject is the trigger's id."""
 _PATIENCE = 10.0
 
 
@@ -68,14 +63,13 @@ class TriggerRegistration:
         await trio.lowlevel.checkpoint()
         trigger, applicant = self._applied_for(self._admitted(call.caller, decode_input(call, NewTrigger)))
         try:
-            with self._hearing_consent(trigger, applicant):
-                self.kernel.triggers.add(trigger)
-                refused_at_once = self.kernel.triggers.get(trigger.id) is not trigger
-                if trigger.bound is not None and isinstance(trigger.bound.provider, WorkerProvider):
-                    with trio.move_on_after(_PATIENCE):
-                        await applicant.decided.wait()
+            self.kernel.triggers.add(trigger)
+            refused_at_once = self.kernel.triggers.get(trigger.id) is not trigger
+            if trigger.bound is not None and isinstance(trigger.bound.provider, WorkerProvider):
+                with trio.move_on_after(_PATIENCE):
+                    await applicant.decided.wait()
         finally:
-            trigger.registrant = None
+            trigger.registrant = trigger.on_accepted = None
         if applicant.refusal is not None:
             raise self._refused(trigger, applicant.refusal, by_worker=not refused_at_once)
         return {"id": trigger.id}
@@ -124,20 +118,9 @@ class TriggerRegistration:
             optional(wanted.metadata),
             trigger_namespace=wanted.trigger_namespace,
             registrant=applicant,
+            on_accepted=applicant.decided.set,
         )
         return trigger, applicant
-
-    @contextmanager
-    def _hearing_consent(self, trigger: Trigger, applicant: Applicant) -> Iterator[None]:
-        def hear(kind: str, subject: str) -> None:
-            if kind == ACCEPTED and subject == trigger.id:
-                applicant.decided.set()
-
-        unlisten = self.kernel.events.listen(hear)
-        try:
-            yield
-        finally:
-            unlisten()
 
     def _refused(self, trigger: Trigger, refusal: ErrorBody, *, by_worker: bool) -> InvocationError:
         """Forget the trigger, whose id nobody learns; a worker's refusal is quoted with its own code."""
