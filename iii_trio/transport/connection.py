@@ -120,10 +120,10 @@ class Connection:
                 try:
                     text = data if type(data) is bytes else self._text_of(data)
                     message = decode(text)
-                    if gate is not None and not gate.passes(message):
-                        pass  # the gate has dealt with it
-                    elif type(message) is InvocationResult:
+                    if type(message) is InvocationResult:
                         bus.result_from(worker, message)
+                    elif gate is not None and not gate.passes(message):
+                        pass  # the gate has dealt with it
                     elif type(message) is InvokeFunction and message.function_id != ANNOUNCE:
                         bus.invoke_from(worker, message, text)
                     else:
