@@ -68,8 +68,8 @@ def split(pieces: Iterable[bytes]) -> Heard:
             assert len(batch) <= BATCH
             heard += [("text" if isinstance(message, bytes) else "binary", bytes(message)) for message in batch]
         rest = bytes(data[position:])
-        assert incomplete is None or incomplete.size <= MAX_FRAME + HEADER
-        assert incomplete is None or len(rest) < max(incomplete.size, HEADER)
+        assert incomplete is None or incomplete <= MAX_FRAME + HEADER
+        assert incomplete is None or len(rest) < max(incomplete, HEADER)
     return Heard(heard, b"".join(splitter.answer), splitter.ended)
 
 

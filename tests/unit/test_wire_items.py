@@ -9,7 +9,7 @@ OUTSIDE = ("wire", "chaos", "conformance")
 
 ITEMS = range(1, 115)
 LATER = {40: "the queue module is not part of this release; what the engine does for it is cited"}
-PENDING = {*range(43, 51), *range(66, 86), *range(108, 112)}
+PENDING = {*range(66, 75)}
 FROM_INSIDE = {85: "a start that is refused before there is a socket"}
 CITATION = re.compile(r"# wire (\d+(?:, (?:wire )?\d+)*)")
 
