@@ -3,17 +3,20 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Literal
 
 import attrs
 import trio
 import trio.testing
 
 from iii_trio.kernel import Call, Function, Kernel, ModuleOwner, Trigger, TrioClock
-from iii_trio.modules.http import HttpConfig, HttpModule, HttpServer, open_hypercorn
+from iii_trio.modules.http import HttpConfig, HttpModule, OpenServer
 from iii_trio.protocol import Payload
 
 Handler = Callable[[Call], Any]
+SERVER: ContextVar[Literal["fast", "hypercorn"]] = ContextVar("server", default="fast")
+"""Which server `serving` runs; tests of both ask for the fixture `server`."""
 
 
 class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
@@ -244,12 +247,12 @@ async def serving(
     config: HttpConfig | None = None,
     network: Any = None,
     kernel: Kernel | None = None,
-    open_server: Callable[[Kernel], HttpServer] = open_hypercorn,
+    open_server: OpenServer | None = None,
 ) -> AsyncIterator[Rig]:
     """Run a kernel and an http module; over memory streams unless a network is given."""
     kernel = kernel or Kernel(clock=TrioClock())
     network = network or MemoryNetwork()
-    config = config or HttpConfig(host="127.0.0.1", port=0)
+    config = attrs.evolve(config or HttpConfig(host="127.0.0.1", port=0), server=SERVER.get())
     module = HttpModule(config, ModuleOwner("http", "iii-http"), network, open_server)
     async with trio.open_nursery() as nursery:
         await nursery.start(kernel.invocations.run)

@@ -49,6 +49,10 @@ class Connection:
         if self._reading.deadline < math.inf:
             self._reading.cancel(reason="the server stops")
 
+    def limit_last_words(self, deadline: float) -> None:
+        """Cut the answer that is being written at `deadline`."""
+        self.speaking.deadline = deadline
+
     async def _read(self) -> None:
         while True:
             try:
