@@ -71,8 +71,8 @@ def framing_of(response: Response, *, is_head: bool, version: str) -> Framing:
     return Framing(has_body, length, is_chunked=length is None and version == "1.1" and response.status not in _NO_BODY)
 
 
-def safe_fields(response: Response) -> list[tuple[bytes, bytes]]:
-    """The headers that may go out: framing and connection are the server's own."""
+def own_fields(response: Response) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer without those that are the server's: framing and connection."""
     return [field for field in response.headers if field[0] not in _OWNED or field[0] == b"date"]
 
 
