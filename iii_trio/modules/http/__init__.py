@@ -2,7 +2,17 @@
 
 from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig
 from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, open_hypercorn
-from .seam import BodyLimitError, Headers, HttpServer, Listeners, Request, RequestHandler, Response, ServerLimits
+from .seam import (
+    BodyLimitError,
+    Headers,
+    HttpServer,
+    Listeners,
+    Request,
+    RequestHandler,
+    Response,
+    ServerLimits,
+    StreamBroken,
+)
 from .triggers import REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT
 
 __all__ = [
@@ -24,5 +34,6 @@ __all__ = [
     "RequestHandler",
     "Response",
     "ServerLimits",
+    "StreamBroken",
     "open_hypercorn",
 ]

@@ -22,6 +22,10 @@ class BodyLimitError(IIIError):
         self.limit = limit
 
 
+class StreamBroken(IIIError):
+    """The writer of a streamed body died before it had finished; the answer cannot be completed."""
+
+
 @attrs.frozen(eq=False)
 class Request:
     """A request whose head is in and whose body may still be on its way.
@@ -66,12 +70,19 @@ class Request:
 
 @attrs.frozen
 class Response:
-    """An answer. The server adds `date` and the framing; `close` ends the connection after it."""
+    """An answer. The server adds `date` and the framing; `close` ends the connection after it.
+
+    With `stream` the body comes in pieces, each sent at once: it returns the next piece, empty at the end. The server
+    uses chunked framing (on HTTP/1.0 the end of the connection) unless `headers` has a `content-length`. It is
+    cancelled when the client goes away. It raises StreamBroken if its writer died before finishing; then the server
+    cuts the connection, so that the client can tell.
+    """
 
     status: int
     headers: Headers = ()
     body: bytes = b""
     close: bool = False
+    stream: Callable[[], Awaitable[bytes]] | None = attrs.field(default=None, repr=False)
 
 
 RequestHandler = Callable[[Request], Awaitable[Response]]
