@@ -15,6 +15,9 @@ class CloseReason(StrEnum):
     SLOW_CONSUMER = "slow_consumer"
     REATTACHED = "reattached"
     NAME_CONFLICT = "name_conflict"
+    CHANNEL_ENDED = "channel_ended"
+    CHANNEL_TAKEN = "channel_taken"
+    CHANNEL_UNREAD = "channel_unread"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     KILLED = "killed"
@@ -31,6 +34,7 @@ CLOSE_CODES = {
     CloseReason.SHUTDOWN: 1012,
     CloseReason.CRASHED: 1011,
     CloseReason.NAME_CONFLICT: None,
+    CloseReason.CHANNEL_TAKEN: None,
 }
 """Reasons that are said with a `Close` frame, and its status (None = without one; wire-protocol 1.3).
 

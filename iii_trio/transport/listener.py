@@ -5,12 +5,13 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 
 import attrs
 import trio
 
 from actors import Child, DynamicSupervisor, Exit, MaxChildrenReached, SupervisorStopped
-from iii_trio.kernel import Kernel
+from iii_trio.kernel import Channel, Kernel
 from iii_trio.sockets import (
     BROKEN,
     RECEIVE_SIZE,
@@ -29,17 +30,20 @@ from iii_trio.sockets import (
     refusal_response,
 )
 
+from .channels import CHANNELS, OUTBOX, ChannelEnd, find_channel, open_end, problem_with
 from .connection import Connection
 from .telemetry import TelemetrySink
 
 _log = logging.getLogger("iii_trio.listener")
 WORKERS, TELEMETRY = "/", "/otel"
-_PATHS = KnownPath(WORKERS, TELEMETRY)
+_PATHS = KnownPath(WORKERS, TELEMETRY, prefix=CHANNELS, problem_with=problem_with)
+_NO_CHANNEL = Refusal(HTTPStatus.NOT_FOUND, "Channel not found")
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _ACCEPT_PAUSE = 0.1
 
 Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
 OpenListeners = Callable[[], Awaitable[Listeners]]
+Peer = Connection | TelemetrySink | ChannelEnd
 
 
 @attrs.frozen
@@ -58,6 +62,7 @@ class ListenerStatistics:
 
     workers: int
     telemetry: int
+    channel_ends: int
     closed: dict[str, int]
 
 
@@ -73,7 +78,7 @@ class WorkerListener:
     """Binds the address, anew at every start; raises OSError."""
 
     _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
-    _open: dict[str, Connection | TelemetrySink] = attrs.field(factory=dict)
+    _open: dict[str, Peer] = attrs.field(factory=dict)
     _closed: Counter[str] = attrs.field(factory=Counter)
     _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -132,6 +137,10 @@ class WorkerListener:
     async def _serve(self, stream: ByteStream, worker_id: str) -> None:
         with trio.move_on_after(self.settings.handshake_timeout) as deadline:
             request = await read_upgrade(stream, _PATHS)
+            channel: Channel | None = None
+            if isinstance(request, Upgrade) and request.path.startswith(CHANNELS):
+                channel = find_channel(self.kernel.channels, request)
+                request = _NO_CHANNEL if channel is None else request
             if isinstance(request, Refusal):
                 self._closed[CloseReason.HANDSHAKE_REFUSED] += 1
                 await _say(stream, refusal_response(request))
@@ -139,20 +148,20 @@ class WorkerListener:
         if deadline.cancelled_caught:
             self._closed[CloseReason.HANDSHAKE_TIMEOUT] += 1
         elif isinstance(request, Upgrade):
-            await self._upgraded(stream, worker_id, request)
+            await self._upgraded(stream, worker_id, request, channel)
 
-    async def _upgraded(self, stream: ByteStream, worker_id: str, request: Upgrade) -> None:
+    async def _upgraded(self, stream: ByteStream, worker_id: str, request: Upgrade, channel: Channel | None) -> None:
         async with trio.open_nursery() as nursery:
-            peer: Connection | TelemetrySink | None = None
+            peer: Peer | None = None
 
             def fail(reason: CloseReason) -> None:
                 assert peer is not None  # nothing is sent before there is one
                 peer.stop(reason)
 
-            outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
+            limits = self.settings.outbox if channel is None else OUTBOX
+            outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, limits)
             socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())
-            is_worker = request.path == WORKERS
-            peer = self._connection(socket, worker_id) if is_worker else TelemetrySink(socket, self._count_end)
+            peer = self._peer(socket, worker_id, request, channel)
             self._open[worker_id] = peer
             try:
                 socket.begin(request.response, request.leftover)
@@ -160,6 +169,13 @@ class WorkerListener:
             finally:
                 del self._open[worker_id]
                 nursery.cancel_scope.cancel()
+
+    def _peer(self, socket: WebSocket, worker_id: str, request: Upgrade, channel: Channel | None) -> Peer:
+        if channel is not None:
+            return open_end(channel, request, socket, self.turn, self._count_end)
+        if request.path == WORKERS:
+            return self._connection(socket, worker_id)
+        return TelemetrySink(socket, self._count_end)
 
     def _connection(self, socket: WebSocket, worker_id: str) -> Connection:
         worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=socket.stream.peer_address)
@@ -179,8 +195,9 @@ class WorkerListener:
 
     def statistics(self) -> ListenerStatistics:
         """Counts, for monitoring."""
-        workers = sum(isinstance(peer, Connection) for peer in self._open.values())
-        return ListenerStatistics(workers, len(self._open) - workers, dict(self._closed))
+        kinds = Counter(map(type, self._open.values()))
+        workers, telemetry = kinds[Connection], kinds[TelemetrySink]
+        return ListenerStatistics(workers, telemetry, len(self._open) - workers - telemetry, dict(self._closed))
 
 
 async def _say(stream: ByteStream, data: bytes) -> None:

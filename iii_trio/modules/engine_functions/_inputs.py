@@ -117,6 +117,14 @@ class OldTrigger(Struct, frozen=True):
     trigger_type: Annotated[Text, Meta(description="Its type; the id alone decides.")] = None
 
 
+class NewChannel(Struct, frozen=True):
+    """A data channel (10.1)."""
+
+    buffer_size: Annotated[
+        Annotated[int, Meta(ge=0)] | None, Meta(description="Items buffered at most: 64 unless given, from 1 to 1024.")
+    ] = None
+
+
 def decode_input(call: Call, kind: type[_T]) -> _T:
     """The call's payload as `kind`; an array is read as its members in order. Raises InputRejected (5.6)."""
     text = memoryview(call.payload.raw)
