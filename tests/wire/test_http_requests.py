@@ -14,6 +14,8 @@ from iii_trio.modules.http import HttpConfig
 from iii_trio.protocol import Payload
 from iii_trio.protocol.messages import RegisterTrigger, UnregisterTrigger
 
+pytestmark = pytest.mark.usefixtures("server")
+
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -1,7 +1,7 @@
 """The HTTP server of the engine: routes from `http` triggers, answered by functions (http.md)."""
 
 from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig
-from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, open_hypercorn
+from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, OpenServer, open_fast, open_hypercorn
 from .seam import (
     BodyLimitError,
     Headers,
@@ -30,10 +30,12 @@ __all__ = [
     "HttpServer",
     "Listeners",
     "Network",
+    "OpenServer",
     "Request",
     "RequestHandler",
     "Response",
     "ServerLimits",
     "StreamBroken",
+    "open_fast",
     "open_hypercorn",
 ]
