@@ -80,4 +80,4 @@ async def test_embedding() -> None:
 
 
 def test_every_program_is_tried() -> None:
-    assert len(PROGRAMS) == 4
+    assert len(PROGRAMS) == 5
