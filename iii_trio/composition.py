@@ -9,15 +9,16 @@ import attrs
 import trio
 
 from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
-from iii_trio.kernel import Kernel, ModuleOwner
+from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.modules.http.config import HttpConfig
+from iii_trio.modules.observability import observability_functions
 from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerConfig
-from iii_trio.sockets import Heartbeat, Turn
+from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
 from iii_trio.transport import ListenerSettings, WorkerListener
 
-from ._notices import is_guarded
+from ._policies import make_policies
 from .network import Network
 
 _log = logging.getLogger("iii_trio.engine")
@@ -63,6 +64,7 @@ class Composition:
     limits: RestartLimits
     budgets: Budgets
     catalogue: ModuleCatalogue
+    outbox: OutboxLimits
     tree: Callable[[], Node]
     connections: DynamicSupervisor = attrs.field(init=False)
     turn: Turn = attrs.field(factory=Turn)
@@ -129,7 +131,7 @@ class Composition:
         return Phases(cls, config, owner, self.catalogue, self.all_up, self.destroy_failures)
 
     def _engine_functions(self, owner: ModuleOwner) -> RunningModule:
-        return EngineFunctionsModule(owner, self.tree, self._rows)
+        return EngineFunctionsModule(owner, self.tree, self._rows, observability_functions())
 
     def _rows(self) -> list[ModuleRow]:
         names = [ENGINE_FUNCTIONS, *(entry.instance for entry in self.settings.entries)]
@@ -144,26 +146,20 @@ class Composition:
 
     def _listeners(self) -> list[ChildSpec]:
         specs = []
-        for number, config in enumerate(self.worker_listeners):
+        policies = make_policies(self.worker_listeners)
+        for number, (config, policy) in enumerate(zip(self.worker_listeners, policies, strict=True)):
             name = f"listener#{number}" if number else "listener"
-            if is_guarded(config):
-                _log.error(
-                    "the worker listener on %s:%s asks for access control (rbac or middleware_function_id), which this "
-                    "release does not offer; it is not opened",
-                    config.host,
-                    config.port,
-                )
-                continue
-            listener = self._listener(name, config)
+            listener = self._listener(name, config, policy)
             self.listeners.append(listener)
             specs.append(ChildSpec(name, listener.run, shutdown=0.5))
         return specs
 
-    def _listener(self, name: str, config: WorkerListenerConfig) -> WorkerListener:
+    def _listener(self, name: str, config: WorkerListenerConfig, policy: Policy | None) -> WorkerListener:
         settings = ListenerSettings(
             config.handshake_timeout_ms / 1000,
             Heartbeat(config.heartbeat_interval_ms / 1000, config.idle_timeout_ms / 1000),
-            namespace_grace=self.settings.registration_namespace_grace_ms / 1000,
+            self.outbox,
+            self.settings.registration_namespace_grace_ms / 1000,
         )
 
         async def open_listeners() -> Any:
@@ -173,7 +169,7 @@ class Composition:
             _log.info("Engine listening on address: %s:%s", *self.addresses[name])
             return opened
 
-        return WorkerListener(self.kernel, self.connections, settings, self.turn, open_listeners)
+        return WorkerListener(self.kernel, self.connections, settings, self.turn, open_listeners, policy)
 
     # --- drain ------------------------------------------------------------------------------------------------------
 

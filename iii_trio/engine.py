@@ -18,6 +18,7 @@ from iii_trio.modules.results import FunctionHandler, ShortHandler, to_handler
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import EngineCrashed
 from iii_trio.settings import ModuleEntry, Settings, WorkerListenerConfig
+from iii_trio.sockets import OutboxLimits
 from iii_trio.transport import ListenerStatistics
 
 from ._notices import log_notices
@@ -193,6 +194,7 @@ async def open_engine(
     random: Random | None = None,
     network: Network | None = None,
     limits: Limits | None = None,
+    outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
@@ -210,6 +212,7 @@ async def open_engine(
       random: where ids and jitter come from.
       network: where listeners come from.
       limits: of the invocations in flight.
+      outbox: the limits of what may wait for one worker, and for how long.
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
@@ -231,6 +234,7 @@ async def open_engine(
         random=random,
         network=network,
         limits=limits,
+        outbox=outbox,
         restarts=restarts,
         budgets=budgets,
         catalogue=catalogue,
@@ -250,6 +254,7 @@ def build_engine(
     random: Random | None = None,
     network: Network | None = None,
     limits: Limits | None = None,
+    outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
@@ -266,6 +271,7 @@ def build_engine(
         restarts or RestartLimits(),
         budgets or Budgets(),
         catalogue.copy(),
+        outbox or OutboxLimits(),
         lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
     )
     engine = Engine(kernel, EventStream(), composition, random or Random())  # noqa: S311  # spreads backoff, guards nothing

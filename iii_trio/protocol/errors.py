@@ -147,6 +147,12 @@ class PayloadTooLarge(InvocationError):
     code = "payload_too_large"
 
 
+class Forbidden(InvocationError):
+    """Access control of the listener does not admit it (wire-protocol 11.5)."""
+
+    code = "FORBIDDEN"
+
+
 class NotFound(InvocationError):
     """An introspection function was asked for something that does not exist."""
 
@@ -163,6 +169,7 @@ class Codes:
     """Codes without a class of their own: in registration answers, in lenient decoding, of single functions."""
 
     UNKNOWN: ClassVar = "UNKNOWN"
+    AUTH_ERROR: ClassVar = "AUTH_ERROR"
     TRIGGER_REGISTRATION_FAILED: ClassVar = "trigger_registration_failed"
     UNREGISTER_FAILED: ClassVar = "unregister_failed"
     WORKER_NAMESPACE_CONFLICT: ClassVar = "WORKER_NAMESPACE_CONFLICT"

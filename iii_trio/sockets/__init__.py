@@ -3,6 +3,7 @@
 from .frames import BATCH, MAX_FRAME, MAX_MESSAGE, FrameSplitter, binary_header, close_frame, frame_header
 from .handshake import KnownPath, Query, Refusal, Upgrade, read_upgrade, refusal_response
 from .heartbeat import Heartbeat
+from .large import SpareBuffers
 from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn
 from .reasons import CLOSE_CODES, CloseReason
 from .stream import BROKEN, RECEIVE_SIZE, ByteStream, SocketStream, TrioStream, own_stream
@@ -27,6 +28,7 @@ __all__ = [
     "Query",
     "Refusal",
     "SocketStream",
+    "SpareBuffers",
     "TrioStream",
     "Turn",
     "Upgrade",

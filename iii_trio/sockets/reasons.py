@@ -18,6 +18,7 @@ class CloseReason(StrEnum):
     CHANNEL_ENDED = "channel_ended"
     CHANNEL_TAKEN = "channel_taken"
     CHANNEL_UNREAD = "channel_unread"
+    AUTH_FAILED = "auth_failed"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     KILLED = "killed"
@@ -35,8 +36,10 @@ CLOSE_CODES = {
     CloseReason.CRASHED: 1011,
     CloseReason.NAME_CONFLICT: None,
     CloseReason.CHANNEL_TAKEN: None,
+    CloseReason.AUTH_FAILED: 1008,
 }
 """Reasons that are said with a `Close` frame, and its status (None = without one; wire-protocol 1.3).
 
-At shutdown 1012 (service restart): Python SDKs before 0.25 take 1001 for a regular end and never reconnect.
+At shutdown 1012 (service restart): Python SDKs before 0.25 take 1001 for a regular end and never reconnect. The same
+with a `Close` without status, so a peer that was not let in gets 1008 (policy violation) and tries again.
 """

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from actors import Child, DynamicSupervisor, Exit, MaxChildrenReached, SupervisorStopped
-from iii_trio.kernel import Channel, Kernel
+from iii_trio.kernel import Channel, Kernel, Policy, Session
 from iii_trio.sockets import (
     BROKEN,
     RECEIVE_SIZE,
@@ -22,6 +22,7 @@ from iii_trio.sockets import (
     Outbox,
     OutboxLimits,
     Refusal,
+    SpareBuffers,
     Turn,
     Upgrade,
     WebSocket,
@@ -30,6 +31,8 @@ from iii_trio.sockets import (
     refusal_response,
 )
 
+from .access import Gate
+from .admission import Admission
 from .channels import CHANNELS, OUTBOX, ChannelEnd, find_channel, open_end, problem_with
 from .connection import Connection
 from .telemetry import TelemetrySink
@@ -43,7 +46,7 @@ _ACCEPT_PAUSE = 0.1
 
 Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
 OpenListeners = Callable[[], Awaitable[Listeners]]
-Peer = Connection | TelemetrySink | ChannelEnd
+Peer = Admission | Connection | TelemetrySink | ChannelEnd
 
 
 @attrs.frozen
@@ -58,12 +61,13 @@ class ListenerSettings:
 
 @attrs.frozen
 class ListenerStatistics:
-    """Open connections, and how every closed one ended."""
+    """Open connections, those not let in yet, and how every closed one ended."""
 
     workers: int
     telemetry: int
-    channel_ends: int
     closed: dict[str, int]
+    entering: int = 0
+    channel_ends: int = 0
 
 
 @attrs.define(eq=False, repr=False)
@@ -77,7 +81,11 @@ class WorkerListener:
     open_listeners: OpenListeners
     """Binds the address, anew at every start; raises OSError."""
 
+    policy: Policy | None = None
+    """Whom to let in, and what they may do; None: everybody, everything."""
+
     _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
+    _spares: SpareBuffers = attrs.field(factory=SpareBuffers)
     _open: dict[str, Peer] = attrs.field(factory=dict)
     _closed: Counter[str] = attrs.field(factory=Counter)
     _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -160,27 +168,41 @@ class WorkerListener:
 
             limits = self.settings.outbox if channel is None else OUTBOX
             outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, limits)
-            socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())
-            peer = self._peer(socket, worker_id, request, channel)
-            self._open[worker_id] = peer
+            now = self.kernel.clock.monotonic
+            socket = WebSocket(stream, outbox, now, heard_at=now(), spares=self._spares)
             try:
+                self._open[worker_id] = peer = self._newcomer(request, socket, worker_id, channel)
                 socket.begin(request.response, request.leftover)
-                await peer.run()
+                if isinstance(peer, Admission) and (session := await peer.run()) is not None:
+                    self._open[worker_id] = peer = self._peer(request, socket, worker_id, session)
+                if not isinstance(peer, Admission):
+                    await peer.run()
             finally:
-                del self._open[worker_id]
+                self._open.pop(worker_id, None)
                 nursery.cancel_scope.cancel()
 
-    def _peer(self, socket: WebSocket, worker_id: str, request: Upgrade, channel: Channel | None) -> Peer:
+    def _newcomer(self, request: Upgrade, socket: WebSocket, worker_id: str, channel: Channel | None) -> Peer:
+        """Who is served first: on a guarded listener somebody who has not been let in yet. A channel has its key (11.4)."""
         if channel is not None:
             return open_end(channel, request, socket, self.turn, self._count_end)
+        if self.policy is None:
+            return self._peer(request, socket, worker_id, None)
+        return Admission(self.kernel, self.policy, request, socket, self._count_end)
+
+    def _peer(
+        self, request: Upgrade, socket: WebSocket, worker_id: str, session: Session | None
+    ) -> Connection | TelemetrySink:
+        """What serves a path once its peer is let in."""
         if request.path == WORKERS:
-            return self._connection(socket, worker_id)
+            return self._connection(socket, worker_id, session)
         return TelemetrySink(socket, self._count_end)
 
-    def _connection(self, socket: WebSocket, worker_id: str) -> Connection:
-        worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=socket.stream.peer_address)
+    def _connection(self, socket: WebSocket, worker_id: str, session: Session | None) -> Connection:
+        address = socket.stream.peer_address
+        worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=address, session=session)
         settled_by = self.kernel.clock.monotonic() + self.settings.namespace_grace
-        return Connection(self.kernel, worker, socket, self.turn, settled_by, self._count_end)
+        gate = Gate(self.kernel, worker, session) if session is not None else None
+        return Connection(self.kernel, worker, socket, self.turn, settled_by, self._count_end, gate)
 
     def _count_end(self, reason: CloseReason) -> None:
         self._closed[reason] += 1
@@ -195,9 +217,10 @@ class WorkerListener:
 
     def statistics(self) -> ListenerStatistics:
         """Counts, for monitoring."""
-        kinds = Counter(map(type, self._open.values()))
-        workers, telemetry = kinds[Connection], kinds[TelemetrySink]
-        return ListenerStatistics(workers, telemetry, len(self._open) - workers - telemetry, dict(self._closed))
+        kinds = Counter(type(peer) for peer in self._open.values())
+        workers, telemetry, entering = kinds[Connection], kinds[TelemetrySink], kinds[Admission]
+        channel_ends = len(self._open) - workers - telemetry - entering
+        return ListenerStatistics(workers, telemetry, dict(self._closed), entering, channel_ends)
 
 
 async def _say(stream: ByteStream, data: bytes) -> None:

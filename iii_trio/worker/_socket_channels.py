@@ -9,9 +9,8 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from ._channels import Item, Ref
-from ._errors import LinkLost
-from ._websocket import open_connection
-from ._wire import Address, OpenStream
+from .websocket import open_connection
+from .wire import Address, LinkLost, OpenStream
 
 _ORDERLY: Final = {1000, 1005}
 

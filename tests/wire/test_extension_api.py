@@ -368,7 +368,9 @@ async def test_a_background_task_that_crashes_restarts_its_module() -> None:
     async with running(probe(fails="task"), EVENTS) as engine, sdk(engine) as worker:
         engine.kernel.services.register("crash", crash)
         before = engine.kernel.services.get("probe")
+        await until(lambda: crash.statistics().tasks_waiting == 1)
         crash.set()
+        engine.kernel.services.register("crash", trio.Event())  # the next incarnation lives
         await until(lambda: engine.kernel.services.get("probe") is not before)
         assert await worker.trigger("engine::functions::list", {}) is not None  # nobody else noticed
 

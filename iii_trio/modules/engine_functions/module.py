@@ -6,8 +6,8 @@ import attrs
 import trio
 
 from iii_trio.kernel import Kernel, ModuleOwner
+from iii_trio.modules.built_in import BuiltIn
 
-from ._built_in import BuiltIn
 from ._channels import ChannelCreation
 from ._events import FUNCTION_FEED_LIMIT, WORKER_FEED_LIMIT, Feeds, FeedStatistics, FunctionEvents, WorkerEvents
 from ._functions import FunctionIntrospection
@@ -36,11 +36,13 @@ class EngineFunctionsModule:
       owner: under whose name the functions are registered; the same object for every incarnation.
       tree: gives the supervision tree of the whole engine.
       modules: gives the rows of the modules inside the engine for `engine::workers::list`.
+      more: further functions to offer under the same name.
     """
 
     owner: ModuleOwner
     tree: Tree
     modules: Modules
+    more: Sequence[BuiltIn] = ()
     _workers: Feeds | None = attrs.field(default=None, init=False)
     _functions: Feeds | None = attrs.field(default=None, init=False)
 
@@ -85,4 +87,4 @@ class EngineFunctionsModule:
             ChannelCreation(kernel.channels),
             TreeIntrospection(self.tree),
         )
-        return [built_in for part in parts for built_in in part.built_ins()]
+        return [*(built_in for part in parts for built_in in part.built_ins()), *self.more]
