@@ -1,6 +1,7 @@
 """The composition root's parts list: which class stands behind each name of a configuration, and the tree made of them."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -9,10 +10,12 @@ import attrs
 import trio
 
 from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
+from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.modules.http.config import HttpConfig
+from iii_trio.modules.http_functions.config import HttpFunctionsConfig
 from iii_trio.modules.observability import observability_functions
 from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerConfig
 from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
@@ -23,6 +26,7 @@ from .network import Network
 
 _log = logging.getLogger("iii_trio.engine")
 ENGINE_FUNCTIONS = "iii-engine-functions"
+HTTP_FUNCTIONS = "iii-http-functions"
 _ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager"}
 _INTENSITY, _PERIOD = 3, 30.0
 
@@ -50,7 +54,7 @@ class RestartLimits:
 def settings_catalogue(modules: ModuleCatalogue = CATALOGUE) -> Catalogue:
     """What configuration files may name: the built-in modules of this release and every registered one."""
     own: dict[str, type[Any] | None] = dict.fromkeys(modules.modules)
-    return Catalogue(modules={"iii-http": HttpConfig, **own})
+    return Catalogue(modules={"iii-http": HttpConfig, HTTP_FUNCTIONS: HttpFunctionsConfig, **own})
 
 
 @attrs.define(eq=False, repr=False)
@@ -66,6 +70,8 @@ class Composition:
     catalogue: ModuleCatalogue
     outbox: OutboxLimits
     tree: Callable[[], Node]
+    outbound: Outbound = attrs.field(factory=TcpOutbound)
+    environment: Mapping[str, str] = attrs.field(default=os.environ)
     connections: DynamicSupervisor = attrs.field(init=False)
     turn: Turn = attrs.field(factory=Turn)
     all_up: trio.Event = attrs.field(factory=trio.Event)
@@ -119,12 +125,19 @@ class Composition:
             return partial(self._phases, entry.module, entry.config)
         if entry.module == "iii-http":
             return partial(self._http, entry.options)
+        if entry.module == HTTP_FUNCTIONS:
+            return partial(self._http_functions, entry.options)
         return None
 
     def _http(self, config: HttpConfig, owner: ModuleOwner) -> RunningModule:
         from iii_trio.modules.http import HttpModule
 
         return HttpModule(config, owner, self.network)
+
+    def _http_functions(self, config: HttpFunctionsConfig, owner: ModuleOwner) -> RunningModule:
+        from iii_trio.modules.http_functions import HttpFunctionsModule
+
+        return HttpFunctionsModule(config, owner, self.outbound, self.environment)
 
     def _phases(self, name: str, config: Mapping[str, Any] | None, owner: ModuleOwner) -> RunningModule:
         cls = self.catalogue.modules[name].cls

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from actors import DynamicStatistics, EventStream, Node, RestartLimitReached, Supervisor, open_supervisor
+from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Clock, Function, Ids, Kernel, KernelStatistics, Limits, ModuleOwner, SystemClock
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed
 from iii_trio.modules.results import FunctionHandler, ShortHandler, to_handler
@@ -193,6 +194,7 @@ async def open_engine(
     clock: Clock | None = None,
     random: Random | None = None,
     network: Network | None = None,
+    outbound: Outbound | None = None,
     limits: Limits | None = None,
     outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
@@ -211,12 +213,13 @@ async def open_engine(
       clock: where time comes from.
       random: where ids and jitter come from.
       network: where listeners come from.
+      outbound: how modules reach addresses outside.
       limits: of the invocations in flight.
       outbox: the limits of what may wait for one worker, and for how long.
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
-      env: for `${VAR}` in configuration files.
+      env: for `${VAR}` in configuration files, and for the secrets of HTTP-invoked functions.
       on_created: called with the engine before its parts start (to listen to kernel events, say).
 
     Raises:
@@ -233,11 +236,13 @@ async def open_engine(
         clock=clock,
         random=random,
         network=network,
+        outbound=outbound,
         limits=limits,
         outbox=outbox,
         restarts=restarts,
         budgets=budgets,
         catalogue=catalogue,
+        env=env,
     )
     if on_created is not None and (waiting := on_created(engine)) is not None:
         await waiting
@@ -253,11 +258,13 @@ def build_engine(
     clock: Clock | None = None,
     random: Random | None = None,
     network: Network | None = None,
+    outbound: Outbound | None = None,
     limits: Limits | None = None,
     outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
+    env: Mapping[str, str] = os.environ,
 ) -> Engine:
     """An engine that has not started: it holds no task, port or file, and takes registrations. Arguments: `open_engine`."""
     listeners = _listeners(settings, host, port)
@@ -273,6 +280,8 @@ def build_engine(
         catalogue.copy(),
         outbox or OutboxLimits(),
         lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
+        outbound=outbound or TcpOutbound(),
+        environment=env,
     )
     engine = Engine(kernel, EventStream(), composition, random or Random())  # noqa: S311  # spreads backoff, guards nothing
     return engine
