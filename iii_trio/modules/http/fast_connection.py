@@ -169,10 +169,13 @@ class FastConnection:
         data = encode_head(response, framing, self._shared.dates.current(), connection)
         if data is None:
             _log.error("a header field of the answer to %s %r has a line end in it", head.method, head.path)
-            await self._abandon(response)
+            response.release()
             return await self._send(CRASHED, head, goes_on=False)
         if response.stream is not None:
-            return await self._send_stream(response.stream, data, framing) and goes_on
+            try:
+                return await self._send_stream(response.stream, data, framing) and goes_on
+            finally:
+                response.release()
         body = response.body if framing.has_body else b""
         await self._outbound.send((data, body) if body else (data,), len(data) + len(body))
         return goes_on
@@ -202,10 +205,6 @@ class FastConnection:
         if framing.is_chunked and framing.has_body:
             await self._outbound.send((LAST_CHUNK,), len(LAST_CHUNK))
         return True
-
-    async def _abandon(self, response: Response) -> None:
-        if response.stream is not None:
-            await abandon(response.stream)
 
     # --- the body's wishes ------------------------------------------------------------------------------------------
 

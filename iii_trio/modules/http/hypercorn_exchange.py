@@ -84,23 +84,34 @@ class Exchange:
 
     async def run(self) -> None:
         """Answer, unless the client leaves first. The rest of the body is read before the connection goes on."""
-        settings = self._connection.settings
+        response: Response | None = None
+        is_whole = False
         with self._put, self._pieces:
-            with self._client:
-                response = await settings.handler(self._request())
-            if self._is_gone:
-                return
-            framing = framing_of(response, is_head=self._scope["method"] == "HEAD", version=self._scope["http_version"])
-            with self._connection.speaking():
-                await self._send(self._head(response, framing))
-                if response.stream is None:
-                    await self._send_body(response.body)
-                await self._connection.flush()
-            if response.stream is not None and not await self._send_stream(response.stream, framing):
-                return
-            if not response.close or self._stream_id is not None:
-                await self._discard_rest(settings.limits.drain_timeout)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            try:
+                with self._client:
+                    response = await self._connection.settings.handler(self._request())
+                if response is not None and not self._is_gone:
+                    is_whole = await self._answer(response)
+            finally:
+                if response is not None:
+                    response.release()
+        if is_whole:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _answer(self, response: Response) -> bool:
+        """Send all but the end of the answer; False if it broke off."""
+        framing = framing_of(response, is_head=self._scope["method"] == "HEAD", version=self._scope["http_version"])
+        with self._connection.speaking():
+            await self._send(self._head(response, framing))
+            if response.stream is None:
+                await self._send_body(response.body)
+            await self._connection.flush()
+        if response.stream is not None and not await self._send_stream(response.stream, framing):
+            return False
+        response.release()  # nobody else may take the rest of the request's body now
+        if not response.close or self._stream_id is not None:
+            await self._discard_rest(self._connection.settings.limits.drain_timeout)
+        return True
 
     async def _send_stream(self, stream: Callable[[], Awaitable[bytes]], framing: Framing) -> bool:
         """Send each piece as it comes; False if the answer ended before its end, and the connection with it."""
