@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Call, Function, Kernel, Trigger
+from iii_trio.modules.built_in import BuiltIn
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import InvalidArguments, NotFound
 
 from . import _schemas as schemas
-from ._built_in import BuiltIn
 from ._inputs import FunctionInfo, ListFunctions
 from ._rows import Reader, Row, function_info, function_row, json_or_none, owner_name
 

@@ -1,19 +1,13 @@
 """What the engine's own functions take (wire-protocol 13): objects whose unknown members are ignored."""
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-from iii_trio.kernel import Call
-from iii_trio.protocol import Json, decode_json, encode_json
-from iii_trio.protocol.errors import IIIError, InputRejected
 from iii_trio.protocol.messages import ABSENT
 
 Text = str | None
 Flag = bool | None
-_T = TypeVar("_T", bound=Struct)
-_FAILURES: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IIIError)
 
 IncludeInternal = Annotated[
     Flag, Meta(description="Also what belongs to the engine itself (ids that start with engine::).")
@@ -115,29 +109,3 @@ class OldTrigger(Struct, frozen=True):
 
     id: Annotated[str, Meta(description="The trigger.")]
     trigger_type: Annotated[Text, Meta(description="Its type; the id alone decides.")] = None
-
-
-def decode_input(call: Call, kind: type[_T]) -> _T:
-    """The call's payload as `kind`; an array is read as its members in order. Raises InputRejected (5.6)."""
-    text = memoryview(call.payload.raw)
-    try:
-        if text[:1].tobytes() == b"[":
-            text = memoryview(_named(decode_json(text), kind))
-        return msgspec.json.decode(text, type=kind)
-    except _FAILURES as error:
-        raise InputRejected(f"Failed to deserialize input for {call.function_id}: {error}") from error
-
-
-def _named(items: list[Json], kind: type[Struct]) -> bytes:
-    names = kind.__struct_fields__
-    if len(items) > len(names):
-        raise InputRejected(f"an array of {len(items)} where at most {len(names)} members are known")
-    return encode_json(dict(zip(names, items, strict=False)))
-
-
-def input_schema(kind: type[Struct]) -> Json:
-    """The JSON Schema of `kind`, with the record itself on top."""
-    schema = msgspec.json.schema(kind)
-    definitions = schema["$defs"]
-    top = definitions.pop(kind.__name__)
-    return {**top, "$defs": definitions} if definitions else top

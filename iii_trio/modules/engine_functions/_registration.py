@@ -9,13 +9,13 @@ import trio
 from iii_trio.kernel import Call, Kernel, Trigger, Worker
 from iii_trio.kernel.registrations import optional
 from iii_trio.kernel.triggers import WorkerProvider
+from iii_trio.modules.built_in import BuiltIn, decode_input
 from iii_trio.protocol import NULL, ErrorBody, Json
 from iii_trio.protocol.errors import Codes, IIIError, InvocationError
 from iii_trio.protocol.messages import Message, TriggerRegistrationResult
 
 from . import _schemas as schemas
-from ._built_in import BuiltIn
-from ._inputs import NewTrigger, OldTrigger, decode_input
+from ._inputs import NewTrigger, OldTrigger
 
 ACCEPTED = "trigger_accepted"
 """The kernel event of a provider's consent; its subject is the trigger's id."""

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import attrs
 
 from actors import Crashed, Exit, Node
+from iii_trio.modules.built_in import BuiltIn
 from iii_trio.protocol import Json
 
 from . import _schemas as schemas
-from ._built_in import BuiltIn
 from ._inputs import NoInput
 from ._rows import Row
 

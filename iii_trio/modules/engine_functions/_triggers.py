@@ -3,11 +3,11 @@
 import attrs
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Call, Function, Kernel, Trigger, TriggerType
+from iii_trio.modules.built_in import BuiltIn
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import NotFound
 
 from . import _schemas as schemas
-from ._built_in import BuiltIn
 from ._functions import describe, triggers_by_target
 from ._inputs import ListTriggers, ListTriggerTypes, TriggerInfo, TriggerTypeInfo
 from ._rows import (

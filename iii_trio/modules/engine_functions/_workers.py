@@ -7,12 +7,12 @@ import attrs
 import trio
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Call, Function, Kernel, NameConflict, Worker
+from iii_trio.modules.built_in import BuiltIn
 from iii_trio.protocol import Json, decode_announcement
 from iii_trio.protocol.errors import Codes, InputRejected, InvocationError, NotFound
 from iii_trio.protocol.messages import Announcement, RegistrationRejected
 
 from . import _schemas as schemas
-from ._built_in import BuiltIn
 from ._functions import in_order
 from ._inputs import ListWorkers, WorkerInfo
 from ._rows import (

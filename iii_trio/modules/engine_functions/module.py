@@ -6,8 +6,8 @@ import attrs
 import trio
 
 from iii_trio.kernel import Kernel, ModuleOwner
+from iii_trio.modules.built_in import BuiltIn
 
-from ._built_in import BuiltIn
 from ._events import FUNCTION_FEED_LIMIT, WORKER_FEED_LIMIT, Feeds, FeedStatistics, FunctionEvents, WorkerEvents
 from ._functions import FunctionIntrospection
 from ._registration import TriggerRegistration

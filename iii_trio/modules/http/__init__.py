@@ -1,8 +1,9 @@
 """The HTTP server of the engine: routes from `http` triggers, answered by functions (http.md)."""
 
 from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig
-from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, open_hypercorn
+from .module import ADDRESS_SERVICE, HttpModule, open_hypercorn
 from .seam import BodyLimitError, Headers, HttpServer, Listeners, Request, RequestHandler, Response, ServerLimits
+from .site import BindError, Network
 from .triggers import REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT
 
 __all__ = [
