@@ -161,8 +161,7 @@ class Registry:
     async def follow(self) -> None:
         """Take over what others change in the adapter, until cancelled. Raises AdapterError."""
         while True:
-            changed = await self.adapter.wait_changes()
-            for entry_id in sorted({*self._entries, *await self.adapter.load()} if changed is None else changed):
+            for entry_id in sorted(await self.adapter.wait_changes()):
                 async with self._changing:
                     await self._take_over(entry_id)
 
@@ -170,7 +169,7 @@ class Registry:
         try:
             found = await self.adapter.read(entry_id)
         except AdapterDataError as error:
-            _log.warning("%s; the former value stays in force", error)
+            _log.warning("%s%s", error, "; the former value stays in force" if entry_id in self._entries else "")
             return
         former = self._entries.get(entry_id)
         if found is None:

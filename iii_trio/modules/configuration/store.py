@@ -57,10 +57,11 @@ class ConfigurationAdapter(Protocol):
         """Forget an entry; no effect if there is none."""
         ...
 
-    async def wait_changes(self) -> Collection[str] | None:
-        """Wait until somebody else may have changed entries; their ids, or None if it may be any.
+    async def wait_changes(self) -> Collection[str]:
+        """Wait until somebody else may have changed entries; their ids, also of those that are gone.
 
-        Called again and again by one task. What happens between two calls is not missed; own writes may be told, too.
+        Called again and again by one task. What happens after `load` and between two calls is not missed; what has not
+        changed, and own writes, may be told, too.
         """
         ...
 

@@ -53,6 +53,9 @@ class FsConfiguration:
     directory: Path
     parse: ParseYaml
     watch: Watch
+    _seen: set[str] = attrs.field(factory=set, init=False)
+    """Every id that was ever told, so that one that vanishes while nobody watches is told once more."""
+
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
 
     async def load(self) -> Mapping[str, Stored]:
@@ -65,6 +68,7 @@ class FsConfiguration:
                 continue
             if entry is not None:
                 found[entry_id] = entry
+        self._seen = set(found)
         return found
 
     async def read(self, entry_id: str) -> Stored | None:
@@ -72,17 +76,20 @@ class FsConfiguration:
 
     async def save(self, entry: Stored) -> None:
         await self._in_thread(self._save, entry)
+        self._seen.add(entry.id)
         self.watch.directory_made()
 
     async def delete(self, entry_id: str) -> None:
         await self._in_thread(self._delete, entry_id)
 
-    async def wait_changes(self) -> Collection[str] | None:
+    async def wait_changes(self) -> Collection[str]:
         while True:
             changed = await self.watch.wait()
             if changed is None:
-                return None
-            ids = {path.stem for path in changed if path.suffix == ".yaml" and ENTRY_ID.fullmatch(path.stem)}
+                ids = self._seen.union(await self._in_thread(self._ids))
+            else:
+                ids = {path.stem for path in changed if path.suffix == ".yaml" and ENTRY_ID.fullmatch(path.stem)}
+            self._seen |= ids
             if ids:
                 return ids
 

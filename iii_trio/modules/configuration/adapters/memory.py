@@ -36,5 +36,5 @@ class MemoryConfiguration:
         self._entries.pop(entry_id, None)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def wait_changes(self) -> Collection[str] | None:
+    async def wait_changes(self) -> Collection[str]:
         await trio.sleep_forever()

@@ -34,10 +34,11 @@ class Watch:
             if not self.directory.is_dir():
                 await self._made.wait()
             self._notify = await trio.to_thread.run_sync(self._open)
-            return None
+            return None  # what happened before
         changed = await trio.to_thread.run_sync(self._wait, self._notify, abandon_on_cancel=True, limiter=self._limiter)
-        if not self.directory.is_dir():
+        if self.directory.absolute() in changed:  # it was removed or moved: another of its name is another one
             self._notify, self._made = None, trio.Event()
+            return None
         return changed
 
     def directory_made(self) -> None:
@@ -53,7 +54,7 @@ class Watch:
     def _open(self) -> "RustNotify":
         from watchfiles._rust_notify import RustNotify  # its package takes as long to import as a start may take
 
-        paths = [str(self.directory)]
+        paths = [str(self.directory.absolute())]
         try:
             return RustNotify(paths, False, False, 0, False, False)
         except OSError as error:  # most often: the system's limit of watches is reached
