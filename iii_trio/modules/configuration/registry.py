@@ -169,7 +169,10 @@ class Registry:
         try:
             found = await self.adapter.read(entry_id)
         except AdapterDataError as error:
-            _log.warning("%s%s", error, "; the former value stays in force" if entry_id in self._entries else "")
+            if entry_id in self._entries:
+                _log.warning("%s; the former value stays in force", error)
+            else:
+                _log.info("%s", error)
             return
         former = self._entries.get(entry_id)
         if found is None:

@@ -33,6 +33,10 @@ _LONGEST_NUMBER: Final = 256
 _ASIDE: Final = ".unreadable"
 
 
+class ForeignFileError(AdapterDataError):
+    """A YAML file that is no entry: people keep others in a directory of this name."""
+
+
 @asynccontextmanager
 async def open_fs(config: FsConfig, parse: ParseYaml) -> AsyncIterator[ConfigurationAdapter]:
     """The adapter `fs` for the length of a block. Nothing is written before there is something to keep."""
@@ -63,11 +67,13 @@ class FsConfiguration:
         for entry_id in await self._in_thread(self._ids):
             try:
                 entry = await self.read(entry_id)
+            except ForeignFileError as error:
+                _log.debug("%s; it is left as it is", error)
             except AdapterDataError as error:
                 _log.warning("%s; it is left as it is and not used", error)
-                continue
-            if entry is not None:
-                found[entry_id] = entry
+            else:
+                if entry is not None:
+                    found[entry_id] = entry
         self._seen = set(found)
         return found
 
@@ -122,7 +128,7 @@ class FsConfiguration:
             document = self.parse(path.read_bytes().decode())
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise AdapterDataError(f"{path} cannot be read: {error}") from error
         return _stored(entry_id, document, path)
 
@@ -194,7 +200,9 @@ def _document(entry: Stored, path: Path) -> dict[str, Json]:
 
 
 def _stored(entry_id: str, document: dict[str, Json], path: Path) -> Stored:
-    if "value" not in document:  # an editor at work, or a file that is none of ours
+    if document and "id" not in document and "value" not in document:
+        raise ForeignFileError(f"{path} is no configuration entry: it has no `id` and no `value`")
+    if "value" not in document:  # an editor at work, perhaps
         raise AdapterDataError(f"{path} cannot be read: it has no `value`")
     if document.get("id", entry_id) != entry_id:
         raise AdapterDataError(f"{path} cannot be read: its id is not the name of the file")
