@@ -42,6 +42,7 @@ class LiveConfig(Generic[_T]):
       schema: JSON Schema of its values.
       structure: makes the module's settings of a value; raises ConfigError.
       initial: the value where nothing is stored yet.
+      static: what `initial` comes to; most often it is in force, and then nothing is structured.
       block: what the configuration file says, None if nothing. Once it is another than before, it replaces the value.
     """
 
@@ -51,6 +52,7 @@ class LiveConfig(Generic[_T]):
     schema: Json
     structure: Callable[[Mapping[str, Any]], _T]
     initial: Mapping[str, Any]
+    static: _T
     block: Mapping[str, Any] | None
 
     async def load(self, kernel: Kernel) -> _T | None:
@@ -70,7 +72,7 @@ class LiveConfig(Generic[_T]):
         value = (await _call(kernel, "configuration::get", {"id": self.id}))["value"]
         if not isinstance(value, dict):
             raise ConfigError(f"configuration '{self.id}' holds no mapping")
-        return self.structure(value)
+        return self.static if value == self.initial else self.structure(value)
 
     async def _has_value(self, kernel: Kernel) -> bool:
         try:

@@ -29,7 +29,7 @@ def http_entry(
     """The entry of a module whose block in the file is `block`, which comes to `config`."""
     given = _storable(block, config) if block else None
     initial = given or _storable(attrs.asdict(config, filter=lambda _, value: value is not None), config)
-    return LiveConfig(ENTRY_ID, "HTTP", "HTTP server settings", schema, structure, initial, given)
+    return LiveConfig(ENTRY_ID, "HTTP", "HTTP server settings", schema, structure, initial, config, given)
 
 
 def _storable(block: Mapping[str, Any], config: HttpConfig) -> dict[str, Any]:
