@@ -38,6 +38,14 @@ golden area="basic" *args:
 bench *args:
     {{ python }} -m tests.bench {{ args }}
 
+# feed the decoders bytes nobody would send, for so many seconds (needs the extra `fuzz`): `just fuzz 600`
+fuzz seconds="60" *args:
+    {{ python }} -m tests.fuzz {{ seconds }} {{ args }}
+
+# use an engine for so many minutes and fail if anything of it is left or grows: `just soak 60`
+soak minutes="10" *args:
+    {{ python }} -m tests.soak {{ minutes }} {{ args }}
+
 # write docs/config.md anew, then run every program and check every claim in the documents that a test covers
 docs:
     {{ python }} -c 'from iii_trio.composition import settings_catalogue; from iii_trio.settings import render_reference; print(render_reference(settings_catalogue()), end="")' > docs/config.md.new

@@ -10,8 +10,8 @@ _log = logging.getLogger("iii_trio.engine")
 _EVERY_INTERFACE: Final = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104  compared with, not bound
 
 
-def is_guarded(listener: WorkerListenerConfig) -> bool:
-    """Whether a listener asks for access control, without which it must not be opened."""
+def _is_guarded(listener: WorkerListenerConfig) -> bool:
+    """Whether somebody has thought about who may do what on a listener."""
     return listener.rbac is not None or listener.middleware_function_id is not None
 
 
@@ -28,7 +28,7 @@ def log_notices(settings: Settings, listeners: Sequence[WorkerListenerConfig]) -
         _log.warning("%s: module %s is not part of this release and is not started", place, name)
     silent = settings.hosts_not_given()
     for declared, listener in zip(settings.listeners(), listeners, strict=True):
-        if declared in silent and listener.host in _EVERY_INTERFACE and not is_guarded(listener):
+        if declared in silent and listener.host in _EVERY_INTERFACE and not _is_guarded(listener):
             _log.warning(
                 "worker port %s is public and has no access control: everybody who reaches this machine may connect "
                 "and call everything; configure `host` of iii-worker-manager, or give --host 127.0.0.1",

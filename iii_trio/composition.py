@@ -10,22 +10,26 @@ import attrs
 import trio
 
 from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
-from iii_trio.kernel import Kernel, ModuleOwner
+from iii_trio.clients.outbound import Outbound, TcpOutbound
+from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
 from iii_trio.modules.configuration.config import ConfigurationConfig
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.modules.http.config import HttpConfig
+from iii_trio.modules.http_functions.config import HttpFunctionsConfig
+from iii_trio.modules.observability import observability_functions
 from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerConfig
-from iii_trio.sockets import Heartbeat, Turn
+from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
 from iii_trio.transport import ListenerSettings, WorkerListener
 
 from ._configuration import ADAPTERS, CONFIGURATION, configuration_maker, live_http
-from ._notices import is_guarded
+from ._policies import make_policies
 from .network import Network
 
 _log = logging.getLogger("iii_trio.engine")
 ENGINE_FUNCTIONS = "iii-engine-functions"
-_ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager"}
+HTTP_FUNCTIONS = "iii-http-functions"
+_ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager", CONFIGURATION}
 _INTENSITY, _PERIOD = 3, 30.0
 
 
@@ -52,7 +56,7 @@ class RestartLimits:
 def settings_catalogue(modules: ModuleCatalogue = CATALOGUE) -> Catalogue:
     """What configuration files may name: the built-in modules of this release and every registered one."""
     own: dict[str, type[Any] | None] = dict.fromkeys(modules.modules)
-    built_in = {CONFIGURATION: ConfigurationConfig, "iii-http": HttpConfig}
+    built_in = {CONFIGURATION: ConfigurationConfig, "iii-http": HttpConfig, HTTP_FUNCTIONS: HttpFunctionsConfig}
     return Catalogue(modules={**built_in, **own}, adapters={CONFIGURATION: ADAPTERS})
 
 
@@ -67,7 +71,9 @@ class Composition:
     limits: RestartLimits
     budgets: Budgets
     catalogue: ModuleCatalogue
+    outbox: OutboxLimits
     tree: Callable[[], Node]
+    outbound: Outbound = attrs.field(factory=TcpOutbound)
     environment: Mapping[str, str] = attrs.field(default=os.environ)
     connections: DynamicSupervisor = attrs.field(init=False)
     turn: Turn = attrs.field(factory=Turn)
@@ -125,6 +131,8 @@ class Composition:
             return partial(self._http, entry)
         if entry.module == CONFIGURATION:
             return configuration_maker(entry, self.environment)
+        if entry.module == HTTP_FUNCTIONS:
+            return partial(self._http_functions, entry.options)
         return None
 
     def _http(self, entry: ModuleEntry, owner: ModuleOwner) -> RunningModule:
@@ -132,12 +140,17 @@ class Composition:
 
         return HttpModule(entry.options, owner, self.network, live=live_http(entry))
 
+    def _http_functions(self, config: HttpFunctionsConfig, owner: ModuleOwner) -> RunningModule:
+        from iii_trio.modules.http_functions import HttpFunctionsModule
+
+        return HttpFunctionsModule(config, owner, self.outbound, self.environment)
+
     def _phases(self, name: str, config: Mapping[str, Any] | None, owner: ModuleOwner) -> RunningModule:
         cls = self.catalogue.modules[name].cls
         return Phases(cls, config, owner, self.catalogue, self.all_up, self.destroy_failures)
 
     def _engine_functions(self, owner: ModuleOwner) -> RunningModule:
-        return EngineFunctionsModule(owner, self.tree, self._rows)
+        return EngineFunctionsModule(owner, self.tree, self._rows, observability_functions())
 
     def _rows(self) -> list[ModuleRow]:
         names = [ENGINE_FUNCTIONS, *(entry.instance for entry in self.settings.entries)]
@@ -152,26 +165,20 @@ class Composition:
 
     def _listeners(self) -> list[ChildSpec]:
         specs = []
-        for number, config in enumerate(self.worker_listeners):
+        policies = make_policies(self.worker_listeners)
+        for number, (config, policy) in enumerate(zip(self.worker_listeners, policies, strict=True)):
             name = f"listener#{number}" if number else "listener"
-            if is_guarded(config):
-                _log.error(
-                    "the worker listener on %s:%s asks for access control (rbac or middleware_function_id), which this "
-                    "release does not offer; it is not opened",
-                    config.host,
-                    config.port,
-                )
-                continue
-            listener = self._listener(name, config)
+            listener = self._listener(name, config, policy)
             self.listeners.append(listener)
             specs.append(ChildSpec(name, listener.run, shutdown=0.5))
         return specs
 
-    def _listener(self, name: str, config: WorkerListenerConfig) -> WorkerListener:
+    def _listener(self, name: str, config: WorkerListenerConfig, policy: Policy | None) -> WorkerListener:
         settings = ListenerSettings(
             config.handshake_timeout_ms / 1000,
             Heartbeat(config.heartbeat_interval_ms / 1000, config.idle_timeout_ms / 1000),
-            namespace_grace=self.settings.registration_namespace_grace_ms / 1000,
+            self.outbox,
+            self.settings.registration_namespace_grace_ms / 1000,
         )
 
         async def open_listeners() -> Any:
@@ -181,7 +188,7 @@ class Composition:
             _log.info("Engine listening on address: %s:%s", *self.addresses[name])
             return opened
 
-        return WorkerListener(self.kernel, self.connections, settings, self.turn, open_listeners)
+        return WorkerListener(self.kernel, self.connections, settings, self.turn, open_listeners, policy)
 
     # --- drain ------------------------------------------------------------------------------------------------------
 

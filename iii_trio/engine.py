@@ -12,12 +12,14 @@ import attrs
 import trio
 
 from actors import DynamicStatistics, EventStream, Node, RestartLimitReached, Supervisor, open_supervisor
+from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Clock, Function, Ids, Kernel, KernelStatistics, Limits, ModuleOwner, SystemClock
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed
 from iii_trio.modules.results import FunctionHandler, ShortHandler, to_handler
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import EngineCrashed
 from iii_trio.settings import ModuleEntry, Settings, WorkerListenerConfig
+from iii_trio.sockets import OutboxLimits
 from iii_trio.transport import ListenerStatistics
 
 from ._configuration import in_memory
@@ -193,7 +195,9 @@ async def open_engine(
     clock: Clock | None = None,
     random: Random | None = None,
     network: Network | None = None,
+    outbound: Outbound | None = None,
     limits: Limits | None = None,
+    outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
@@ -210,11 +214,14 @@ async def open_engine(
       clock: where time comes from.
       random: where ids and jitter come from.
       network: where listeners come from.
+      outbound: how modules reach addresses outside.
       limits: of the invocations in flight.
+      outbox: the limits of what may wait for one worker, and for how long.
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
-      env: for `${VAR}` in configuration files and in configuration values.
+      env: for `${VAR}` in configuration files and in configuration values, and for the secrets of HTTP-invoked
+        functions.
       on_created: called with the engine before its parts start (to listen to kernel events, say).
 
     Raises:
@@ -231,7 +238,9 @@ async def open_engine(
         clock=clock,
         random=random,
         network=network,
+        outbound=outbound,
         limits=limits,
+        outbox=outbox,
         restarts=restarts,
         budgets=budgets,
         catalogue=catalogue,
@@ -251,7 +260,9 @@ def build_engine(
     clock: Clock | None = None,
     random: Random | None = None,
     network: Network | None = None,
+    outbound: Outbound | None = None,
     limits: Limits | None = None,
+    outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
@@ -269,7 +280,9 @@ def build_engine(
         restarts or RestartLimits(),
         budgets or Budgets(),
         catalogue.copy(),
+        outbox or OutboxLimits(),
         lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
+        outbound=outbound or TcpOutbound(),
         environment=env,
     )
     engine = Engine(kernel, EventStream(), composition, random or Random())  # noqa: S311  # spreads backoff, guards nothing

@@ -13,9 +13,8 @@ from trio_websocket import ConnectionRejected
 from iii_trio.protocol import decode, encode
 from iii_trio.protocol.errors import IIIError, RemoteProtocolError
 from iii_trio.protocol.messages import InvocationResult, InvokeFunction
-from iii_trio.worker._errors import LinkLost
-from iii_trio.worker._websocket import open_websocket
-from iii_trio.worker._wire import Address, Wire
+from iii_trio.worker.websocket import open_websocket
+from iii_trio.worker.wire import Address, LinkLost, Wire
 
 _GOODBYE: Final = 1.0
 

@@ -1,6 +1,7 @@
 """Registries, ledger and bus: what the engine knows, as plain objects that no task owns and no crash takes away."""
 
 from ._kernel import Kernel, KernelStatistics, NameConflict
+from .access import MetadataRule, PatternRule, Policy, Rule, Session
 from .bus import DEFERRED, Bus
 from .clock import Clock, Ids, SystemClock, TrioClock
 from .events import KernelEvents
@@ -28,13 +29,18 @@ __all__ = [
     "KernelStatistics",
     "Ledger",
     "Limits",
+    "MetadataRule",
     "ModuleOwner",
     "NameConflict",
     "Outlet",
     "Owner",
     "OwnershipConflict",
+    "PatternRule",
+    "Policy",
     "Registrations",
+    "Rule",
     "ServiceRegistry",
+    "Session",
     "SystemClock",
     "Trigger",
     "TriggerRegistry",

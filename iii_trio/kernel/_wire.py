@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from .functions import Function
     from .workers import Worker
 
-_INVOKE = b'{"type":"invokefunction","invocation_id":"'
-_RESULT = b'{"type":"invocationresult","invocation_id":'
+INVOKE = b'{"type":"invokefunction","invocation_id":"'
+ENVELOPE = len(INVOKE) + 36 + 1
+"""Bytes of an `invokefunction` beside the function's member and the data, with a canonical id."""
+
+RESULT = b'{"type":"invocationresult","invocation_id":'
+RESULT_MEMBER = b',"result":'
+OBJECT, QUOTE = b'{"'
 _EMPTY = re.compile(rb"\{\s*\}")
 CALLER_KEY = b'"_caller_worker_id"'
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
@@ -33,14 +38,14 @@ def splice_caller(data: Raw, caller: "Worker", *, named: bool) -> tuple[Buffer, 
     same where it cannot be decoded (a number beyond a float's range): parsers let the last key win.
     """
     view = memoryview(data)
-    if not view or view[0] != 0x7B:  # not an object
+    if not view or view[0] != OBJECT:
         return view or b"null", b""
     if named:
         with suppress(RemoteProtocolError):
             return encode_json({**decode_json(view), "_caller_worker_id": caller.id}), b""
-    if _EMPTY.fullmatch(view):
-        return b"{", caller.caller_member + b"}"
-    return view[:-1], b"," + caller.caller_member + b"}"
+    if view[1] != QUOTE and _EMPTY.fullmatch(view):
+        return b"{", caller.caller_member
+    return view[:-1], caller.further_caller_member
 
 
 def with_caller(data: Raw, caller: "Worker", *, named: bool) -> Raw:
@@ -50,10 +55,10 @@ def with_caller(data: Raw, caller: "Worker", *, named: bool) -> Raw:
 
 def invoke_pieces(invocation_id: str, function: "Function", body: Buffer, tail: bytes, extra: bytes) -> Pieces:
     """An `invokefunction` for an executor: `tail` completes `body`, `extra` holds further members."""
-    head = b'","function_id":' + function.wire_id + b',"data":'
-    end = tail + extra + b"}"
-    name = invocation_id.encode()
-    return (_INVOKE, name, head, body, end), len(_INVOKE) + len(name) + len(head) + len(body) + len(end)
+    member = function.invoke_member
+    end = tail + extra + b"}" if extra else tail + b"}"
+    size = len(INVOKE) + len(invocation_id) + len(member) + len(body) + len(end)  # ids are ASCII
+    return (INVOKE, invocation_id.encode(), member, body, end), size
 
 
 def extra_members(function_id: str, metadata: Raw, traceparent: str | None, baggage: str | None) -> bytes:
@@ -87,33 +92,33 @@ def _percent_encode(text: str) -> str:
 
 def result_pieces(
     reply_id: str,
-    wire_id: bytes,
+    member: bytes,
     result: Raw,
     error: ErrorBody | None,
     traceparent: str | None,
     baggage: str | None,
     limit: int | None,
 ) -> Pieces:
-    """An `invocationresult` for a caller. A null result is left out; trace values go back as they came.
+    """An `invocationresult` for a caller, `member` names the function. A null result is left out; trace values go back as they came.
 
     Beyond `limit` bytes (what the caller's SDK can read) the result becomes the error `payload_too_large`.
     """
-    head = encode_text(reply_id) + b',"function_id":' + wire_id
+    head = encode_text(reply_id) + member
     body: Buffer = b""
     if error is not None:
         head += b',"error":' + encode_text(error)
-    elif (view := memoryview(result)) and not is_null(result):
-        head += b',"result":'
+    elif (view := memoryview(result)) and not is_null(view):
+        head += RESULT_MEMBER
         body = view
     tail = b"}"
     if traceparent is not None:
         tail = b',"traceparent":' + encode_text(traceparent) + tail
     if baggage is not None:
         tail = b',"baggage":' + encode_text(baggage) + tail
-    size = len(_RESULT) + len(head) + len(body) + len(tail)
+    size = len(RESULT) + len(head) + len(body) + len(tail)
     if limit is not None and size > limit:
-        return result_pieces(reply_id, wire_id, ABSENT, too_large(size, limit), traceparent, baggage, None)
-    return (_RESULT, head, body, tail), size
+        return result_pieces(reply_id, member, ABSENT, too_large(size, limit), traceparent, baggage, None)
+    return (RESULT, head, body, tail), size
 
 
 def too_large(size: int, limit: int) -> ErrorBody:

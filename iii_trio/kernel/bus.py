@@ -27,14 +27,28 @@ from iii_trio.protocol.errors import (
 )
 from iii_trio.protocol.messages import ABSENT, Enqueue, InvocationResult, InvokeFunction, Void
 
-from ._wire import CALLER_KEY, extra_members, invoke_pieces, onward_baggage, result_pieces, splice_caller, with_caller
+from ._wire import (
+    CALLER_KEY,
+    ENVELOPE,
+    INVOKE,
+    OBJECT,
+    QUOTE,
+    extra_members,
+    invoke_pieces,
+    onward_baggage,
+    result_pieces,
+    splice_caller,
+    with_caller,
+)
 from .clock import Ids
-from .functions import Call, Function, FunctionRegistry
+from .functions import Call, Function, FunctionRegistry, Handler, function_member
 from .invocations import STOPPED, Invocation, Ledger, Limits
+from .labels import shown
 from .workers import DEFAULT_NAMESPACE, Owner, Worker, check_namespace
 
 _log = logging.getLogger("iii_trio.bus")
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_is_canonical = _CANONICAL.fullmatch
 ENQUEUE_FUNCTION = "engine::queue::enqueue"
 
 
@@ -76,12 +90,14 @@ class Bus:
     draining: bool = False
     refused: int = 0
     _clerk: Owner = attrs.field(factory=lambda: Owner("enqueue"))
-    """Who hands calls to the queue."""
+    """Who hands calls to the queue, or to a middleware."""
 
     # --- calls of workers -------------------------------------------------------------------------------------------
 
     def invoke_from(self, caller: Worker, message: InvokeFunction, text: bytes) -> None:
         """Route one `invokefunction` of a worker; `text` is the whole message. Never waits."""
+        if self._pass_on(caller, message, text):
+            return
         try:
             if message.action is not None and type(message.action) is Enqueue:
                 self._enqueue(caller, message)
@@ -89,6 +105,53 @@ class Bus:
                 self._route(caller, message, text)
         except InvocationError as error:
             self.refuse(caller, message, error)
+
+    def _pass_on(self, caller: Worker, message: InvokeFunction, text: bytes) -> bool:
+        """The common call, from worker to worker and nothing unusual about it; False, and no effect, for any other.
+
+        It does what `_route` does, in one piece: between two single calls other processes have had the caches, so that
+        the cost of a message is the amount of code and data it runs through (docs/performance.md).
+        """
+        name, rows = message.invocation_id, self.ledger.rows
+        if (
+            name is None
+            or message.action is not None
+            or message.traceparent is not None
+            or message.baggage is not None
+            or message.metadata is not ABSENT
+            or name in rows
+            or self.draining
+            or len(rows) >= self.limits.in_all
+            or len(caller.calling) >= self.limits.per_caller
+            or not _is_canonical(name)
+        ):
+            return False
+        function = self.functions.find(message.namespace or DEFAULT_NAMESPACE, message.function_id)
+        if function is None or function.handler is not None:
+            return False
+        executor, data = function.owner, memoryview(message.data)
+        if not isinstance(executor, Worker) or executor.closing or executor.outlet is None:
+            return False
+        if len(data) < 3 or data[0] != OBJECT or data[1] != QUOTE or text.rfind(CALLER_KEY) >= 0:
+            return False
+        member, tail = function.invoke_member, caller.further_caller_member
+        size = ENVELOPE + len(member) + len(data) - 1 + len(tail)
+        if (executor.receive_limit is not None and size > executor.receive_limit) or not executor.outlet.has_room(size):
+            return False
+        self.ledger.open(Invocation(name, function, caller, name))
+        executor.outlet.send((INVOKE, name.encode(), member, data[:-1], tail, b"}"), size)
+        return True
+
+    def invoke_through(self, caller: Worker, message: InvokeFunction, middleware_id: str, request: Payload) -> None:
+        """Have a middleware serve a worker's call, in the call's namespace; its outcome is the call's (11.6). Never waits."""
+        try:
+            step = partial(self._ask_middleware, middleware_id, message.namespace)
+            self._start_step(caller, message, request.raw, message.metadata, step)
+        except InvocationError as error:
+            self.refuse(caller, message, error)
+
+    async def _ask_middleware(self, middleware_id: str, namespace: str | None, call: Call) -> Payload:
+        return await self.invoke(middleware_id, call.payload, namespace=namespace, metadata=call.metadata)
 
     def refuse_action(self, caller: Worker, message: BadAction) -> None:
         """Answer an `invokefunction` with an unknown action (C3)."""
@@ -116,7 +179,7 @@ class Bus:
         """Answer a call that was not accepted, or log it when it wants no answer."""
         self.refused += 1
         if message.invocation_id is None or isinstance(message.action, Void):
-            _log.warning("dropped call of %s by worker %s: %s", message.function_id, caller.id, error)
+            _log.warning("dropped call of %s by worker %s: %s", shown(message.function_id), caller.id, shown(error))
             return
         self._answer(caller, message, ABSENT, to_error_body(error))
 
@@ -129,9 +192,9 @@ class Bus:
         if caller.outlet is None or caller.closing or not message.invocation_id:
             return
         reply_id = canonical_id(message.invocation_id) or message.invocation_id
-        wire_id = Function(message.function_id, caller).wire_id
+        member = function_member(message.function_id)
         trace = (message.traceparent, message.baggage)
-        pieces, size = result_pieces(reply_id, wire_id, result, error, *trace, caller.receive_limit)
+        pieces, size = result_pieces(reply_id, member, result, error, *trace, caller.receive_limit)
         caller.outlet.send(pieces, size)
 
     def result_from(self, executor: Worker, message: InvocationResult) -> None:
@@ -238,15 +301,17 @@ class Bus:
 
     def _hand_over(self, row: Invocation, pieces: Sequence[Buffer], size: int) -> None:
         """Send a call to the worker that runs it."""
-        worker = row.function.worker
-        if worker is None or worker.outlet is None or worker.closing:
+        worker = row.function.owner
+        assert isinstance(worker, Worker)
+        outlet = worker.outlet
+        if outlet is None or worker.closing:
             raise ChannelSendFailed(f"the worker of {row.function.id} is closing")
         if worker.receive_limit is not None and size > worker.receive_limit:
             raise PayloadTooLarge(f"the call has {size} bytes, the executor's SDK reads at most {worker.receive_limit}")
-        if not worker.outlet.has_room(size):
+        if not outlet.has_room(size):
             raise Overloaded(f"too many bytes wait for the worker of {row.function.id}")
         self.ledger.open(row)
-        worker.outlet.send(pieces, size)
+        outlet.send(pieces, size)
 
     def _start(self, row: Invocation, data: Raw, metadata: Raw, traceparent: str | None, baggage: str | None) -> None:
         """Run a handler inside the engine, in a task of its own that outlives the caller."""
@@ -272,7 +337,7 @@ class Bus:
         except InvocationError as error:
             self.ledger.finish(row, error=to_error_body(error))
         except Exception as error:  # noqa: BLE001  # the invocation boundary: a handler's bug is its caller's error
-            _log.error("invocation %s of %s failed", row.id, row.function.id, exc_info=error)
+            _log.error("invocation %s of %s failed", row.id, shown(row.function.id), exc_info=error)
             self.ledger.finish(row, error=to_error_body(FunctionFailed(str(error) or type(error).__name__)))
 
     def _ended(self, row: Invocation, _: Exit) -> None:
@@ -282,12 +347,16 @@ class Bus:
 
     def _enqueue(self, caller: Worker, message: InvokeFunction) -> None:
         """Hand a call to the queue module in a task of its own, as an invocation like any other (5.3)."""
+        self._start_step(caller, message, message.data, ABSENT, partial(self._enqueue_now, message))
+
+    def _start_step(self, caller: Worker, message: InvokeFunction, data: Raw, metadata: Raw, handler: Handler) -> None:
+        """Serve a call by a step inside the engine, in place of its function and under its id."""
         namespace = check_namespace(message.namespace)
         self._admit(caller)
-        step = Function(message.function_id, self._clerk, namespace, handler=partial(self._enqueue_now, message))
-        row = self._row(step, message.invocation_id, caller)
+        step = Function(message.function_id, self._clerk, namespace, handler=handler)
+        row = self._row(step, None if isinstance(message.action, Void) else message.invocation_id, caller)
         row.traceparent, row.baggage = message.traceparent, message.baggage
-        self._start(row, message.data, ABSENT, message.traceparent, message.baggage)
+        self._start(row, data, metadata, message.traceparent, message.baggage)
 
     async def _enqueue_now(self, message: InvokeFunction, call: Call) -> Json:
         assert isinstance(message.action, Enqueue)

@@ -44,15 +44,29 @@ class Function:
     request_format: Payload | None = None
     response_format: Payload | None = None
     metadata: Payload | None = None
-    wire_id: bytes = attrs.field(init=False, repr=False)
+    own_id: str | None = None
+    """What its worker calls it, if that is not `id` (11.7, 11.8)."""
+
+    invoke_member: bytes = attrs.field(init=False, repr=False)
+    """What stands between the id of a call and its data in an `invokefunction`."""
+
+    result_member: bytes = attrs.field(init=False, repr=False)
+    """The member that names it in an `invocationresult`."""
 
     def __attrs_post_init__(self) -> None:
-        self.wire_id = encode_text(self.id)
+        self.result_member = function_member(self.id)
+        own_member = self.result_member if self.own_id is None else function_member(self.own_id)
+        self.invoke_member = b'"' + own_member + b',"data":'
 
     @property
     def worker(self) -> Worker | None:
         """The owner if it is a worker (connected, or in this process)."""
         return self.owner if isinstance(self.owner, Worker) else None
+
+
+def function_member(function_id: str) -> bytes:
+    """A further member of a JSON object, which names a function."""
+    return b',"function_id":' + encode_text(function_id)
 
 
 class OwnershipConflict(IIIError):
@@ -83,9 +97,14 @@ class Exclusive:
             return [newcomer]
         if not isinstance(holder, Worker):
             raise OwnershipConflict(newcomer, "")
-        if holder.closing or not newcomer.owner.is_modern:
+        if holder.closing or not newcomer.owner.is_modern or _gives_way(holder, newcomer.owner):
             return [newcomer]
         raise OwnershipConflict(newcomer, holder.id)
+
+
+def _gives_way(holder: Worker, newcomer: Worker) -> bool:
+    """Whether the holder may yet turn out to live elsewhere, while the newcomer is where it says it is (C2)."""
+    return holder.namespace is None and newcomer.namespace is not None
 
 
 @attrs.frozen
@@ -103,6 +122,11 @@ class FunctionRegistry:
     _events: KernelEvents
     _policy: OwnerPolicy = Exclusive()
     _spaces: dict[str, dict[str, list[Function]]] = attrs.field(factory=lambda: {DEFAULT_NAMESPACE: {}})
+    _elsewhere: dict[str, set[str]] = attrs.field(factory=dict)
+    """The namespaces other than `default` that have an id."""
+
+    changes: int = 0
+    """Registrations and withdrawals so far: as long as it is the same, so is everything here."""
 
     def __iter__(self) -> Iterator[Function]:
         return (owners[0] for space in tuple(self._spaces.values()) for owners in tuple(space.values()))
@@ -125,7 +149,8 @@ class FunctionRegistry:
 
     def namespaces_of(self, function_id: str) -> list[str]:
         """Every namespace that has the id, sorted."""
-        return sorted(name for name, space in self._spaces.items() if function_id in space)
+        elsewhere = self._elsewhere.get(function_id, ())
+        return sorted((*elsewhere, DEFAULT_NAMESPACE) if function_id in self._spaces[DEFAULT_NAMESPACE] else elsewhere)
 
     def add(self, function: Function) -> Function | None:
         """Register; returns the registration of another owner that this one replaced.
@@ -146,6 +171,9 @@ class FunctionRegistry:
             if old not in space[function.id]:
                 old.owner.functions.pop(key, None)
         function.owner.functions[key] = function
+        if function.namespace != DEFAULT_NAMESPACE:
+            self._elsewhere.setdefault(function.id, set()).add(function.namespace)
+        self.changes += 1
         self._events.emit("function_registered", function.id)
         return next((old for old in before if old.owner is not function.owner), None)
 
@@ -159,7 +187,8 @@ class FunctionRegistry:
             space[function_id] = remaining
         else:
             del space[function_id]
-            self._drop_if_empty(namespace)
+            self._forget_place(namespace, function_id)
+        self.changes += 1
         self._events.emit("function_unregistered", function_id)
         return True
 
@@ -167,6 +196,14 @@ class FunctionRegistry:
         """Withdraw everything `owner` still holds."""
         for namespace, function_id in tuple(owner.functions):
             self.remove(owner, namespace, function_id)
+
+    def _forget_place(self, namespace: str, function_id: str) -> None:
+        if namespace != DEFAULT_NAMESPACE:
+            places = self._elsewhere[function_id]
+            places.remove(namespace)
+            if not places:
+                del self._elsewhere[function_id]
+        self._drop_if_empty(namespace)
 
     def _drop_if_empty(self, namespace: str) -> None:
         if namespace != DEFAULT_NAMESPACE and not self._spaces[namespace]:

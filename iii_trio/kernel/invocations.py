@@ -93,10 +93,20 @@ class Ledger:
             self._failed += 1
         if self._events.listeners:
             self._events.emit("failed" if error else "answered", row.id)
+        caller = row.caller
         if row.answer is not None:
             row.answer(InvocationResult(row.id, row.function.id, result, error))
-        elif row.reply_id is not None and row.caller is not None:
-            reply(row, result, error)
+        elif row.reply_id is not None and caller is not None and caller.outlet is not None and not caller.closing:
+            pieces, size = result_pieces(
+                row.reply_id,
+                row.function.result_member,
+                result,
+                error,
+                row.traceparent,
+                row.baggage,
+                caller.receive_limit,
+            )
+            caller.outlet.send(pieces, size)
         return True
 
     def abandon(self, row: Invocation) -> None:
@@ -150,14 +160,3 @@ class Ledger:
         in_flight = len(self.rows)
         answered = self._opened - in_flight - self._failed - self._abandoned
         return LedgerStatistics(in_flight, self._opened, answered, self._failed, self._abandoned)
-
-
-def reply(row: Invocation, result: Raw, error: ErrorBody | None) -> None:
-    """Send the outcome of a finished invocation to the worker that called."""
-    caller = row.caller
-    if caller is None or caller.outlet is None or caller.closing or row.reply_id is None:
-        return
-    pieces, size = result_pieces(
-        row.reply_id, row.function.wire_id, result, error, row.traceparent, row.baggage, caller.receive_limit
-    )
-    caller.outlet.send(pieces, size)

@@ -11,6 +11,7 @@ from iii_trio.protocol.errors import Codes, TriggerRejected
 from iii_trio.protocol.messages import ABSENT, RegisterTrigger, TriggerRegistrationResult, UnregisterTrigger
 from iii_trio.protocol.payload import NULL, Payload
 
+from ._wanted import Wanted
 from .events import KernelEvents
 from .workers import DEFAULT_NAMESPACE, Owner, Worker
 
@@ -43,6 +44,8 @@ class TriggerType:
     trigger_request_format: Payload | None = None
     call_request_format: Payload | None = None
     response_format: Payload | None = None
+    triggers: dict[str, "Trigger"] = attrs.field(factory=dict, init=False, repr=False)
+    """What it serves now, by id. Kept by the registry."""
 
 
 @attrs.define(eq=False)
@@ -58,6 +61,8 @@ class Trigger:
     trigger_namespace: str | None = None
     registrant: Worker | None = None
     bound: TriggerType | None = None
+    on_accepted: Callable[[], None] | None = attrs.field(default=None, repr=False)
+    """Called when a worker that provides its type has agreed to it."""
 
     def candidates(self) -> tuple[str, ...]:
         """The namespaces its provider is looked for in, best first (7.3)."""
@@ -125,13 +130,21 @@ class TriggerStatistics:
 
 @attrs.define(eq=False)
 class TriggerRegistry:
-    """Trigger types by `(namespace, id)` and triggers by id; a trigger without a provider is parked, never lost."""
+    """Trigger types by `(namespace, id)` and triggers by id; a trigger without a provider is parked, never lost.
+
+    No operation looks at triggers that it does not concern.
+    """
 
     _events: KernelEvents
     _types: dict[tuple[str, str], TriggerType] = attrs.field(factory=dict)
     _triggers: dict[str, Trigger] = attrs.field(factory=dict)
+    _wanted: Wanted = attrs.field(factory=Wanted)
     _aliases: dict[str, str] = attrs.field(factory=dict)
     """Other names that triggers may call a type by."""
+
+    _covered: dict[tuple[str, str], TriggerType] = attrs.field(factory=dict)
+    """Types of the engine whose place a worker has taken for as long as it is there."""
+    _bound: int = 0
 
     @property
     def types(self) -> tuple[TriggerType, ...]:
@@ -155,27 +168,47 @@ class TriggerRegistry:
         """Install a type, in the place of an earlier provider, and hand it every trigger that is now its own (7.2, 7.5)."""
         key = (kind.namespace, kind.id)
         replaced = self._types.get(key)
+        self._cover(key, replaced, kind)
         self._types[key] = kind
         if isinstance(kind.owner, Worker):
             kind.owner.trigger_types[key] = kind
         self._events.emit("trigger_type_registered", kind.id)
-        for trigger in tuple(self._triggers.values()):
-            if self._type_id(trigger) == kind.id and self._resolve(trigger) is kind:
-                self._move(trigger, kind, silent=trigger.bound is replaced)
+        takes_over = replaced is not None and isinstance(replaced.provider, WorkerProvider)
+        for trigger in self._wanted.by(key):
+            if self._resolve(trigger) is kind:
+                self._move(trigger, kind, silent=takes_over and trigger.bound is replaced)
 
     def remove_type(self, owner: Owner, namespace: str, type_id: str) -> bool:
-        """Take a type away from `owner`; its triggers find another provider or are parked. False if it is not the owner's."""
+        """Take a type away from `owner`; its triggers find another provider or are parked. False if it is not the owner's.
+
+        A type of the engine whose place it had taken is back.
+        """
         key = (namespace, type_id)
         if isinstance(owner, Worker):
             owner.trigger_types.pop(key, None)
         kind = self._types.get(key)
         if kind is None or kind.owner is not owner:
-            return False
+            return self._uncover(key, owner)
         del self._types[key]
+        if key in self._covered:
+            self._types[key] = self._covered.pop(key)
         self._events.emit("trigger_type_unregistered", type_id)
-        for trigger in tuple(self._triggers.values()):
-            if trigger.bound is kind:
-                self._move(trigger, self._resolve(trigger), silent=True)
+        for trigger in tuple(kind.triggers.values()):
+            self._move(trigger, self._resolve(trigger), silent=True)
+        return True
+
+    def _cover(self, key: tuple[str, str], replaced: TriggerType | None, newcomer: TriggerType) -> None:
+        """Remember a type of the engine that a worker replaces; the engine's own takes its place back for good."""
+        if not isinstance(newcomer.owner, Worker):
+            self._covered.pop(key, None)
+        elif replaced is not None and not isinstance(replaced.owner, Worker):
+            self._covered[key] = replaced
+
+    def _uncover(self, key: tuple[str, str], owner: Owner) -> bool:
+        covered = self._covered.get(key)
+        if covered is None or covered.owner is not owner:
+            return False
+        del self._covered[key]
         return True
 
     @contextmanager
@@ -198,7 +231,7 @@ class TriggerRegistry:
         the type by `alias`, too. The formats are JSON Schemas for listings.
         """
         if alias is not None:
-            self._aliases[alias] = type_id
+            self._set_alias(alias, type_id)
         formats = (trigger_request_format, call_request_format, response_format)
         provider = LocalProvider(bind)
         kind = TriggerType(type_id, owner, provider, DEFAULT_NAMESPACE, description, *formats)
@@ -206,9 +239,8 @@ class TriggerRegistry:
         try:
             yield
         finally:
-            for trigger in self.live:
-                if trigger.bound is kind:
-                    provider.unbind(trigger)
+            for trigger in tuple(kind.triggers.values()):
+                provider.unbind(trigger)
             self.remove_type(owner, DEFAULT_NAMESPACE, type_id)
 
     def add(self, trigger: Trigger) -> None:
@@ -220,6 +252,7 @@ class TriggerRegistry:
                 former, silent=former.bound is kind and kind is not None and isinstance(kind.provider, WorkerProvider)
             )
         self._triggers[trigger.id] = trigger
+        self._wanted.add(trigger, self._type_id(trigger))
         if trigger.registrant is not None:
             trigger.registrant.triggers[trigger.id] = trigger
         self._move(trigger, kind, silent=True)
@@ -239,14 +272,17 @@ class TriggerRegistry:
         trigger = self._triggers.get(trigger_id)
         if trigger is None or trigger.bound is None or trigger.bound.owner is not provider:
             return
-        trigger.bound = None
+        self._set_bound(trigger, None)
         _tell_registrant(trigger, error)
 
     def accepted_by_provider(self, provider: Worker, trigger_id: str) -> None:
         """A worker provider answered without an error: nothing changes, whoever waits for its consent hears of it (7.7)."""
         trigger = self._triggers.get(trigger_id)
-        if trigger is not None and trigger.bound is not None and trigger.bound.owner is provider:
-            self._events.emit("trigger_accepted", trigger_id)
+        if trigger is None or trigger.bound is None or trigger.bound.owner is not provider:
+            return
+        self._events.emit("trigger_accepted", trigger_id)
+        if trigger.on_accepted is not None:
+            trigger.on_accepted()
 
     def reject(self, trigger: Trigger, text: str) -> None:
         """A provider inside the engine refuses a trigger after the fact: it leaves no trace, its registrant is told."""
@@ -272,9 +308,10 @@ class TriggerRegistry:
 
     def _move(self, trigger: Trigger, kind: TriggerType | None, *, silent: bool) -> None:
         """Bind to another type, or park. `silent`: the old provider is not told."""
-        if trigger.bound is not None and not silent:
-            trigger.bound.provider.unbind(trigger)
-        trigger.bound = kind
+        former = trigger.bound
+        if former is not None and not silent:
+            former.provider.unbind(trigger)
+        self._set_bound(trigger, kind)
         if kind is None:
             return
         try:
@@ -285,16 +322,35 @@ class TriggerRegistry:
     def _forget(self, trigger: Trigger, *, silent: bool) -> None:
         if self._triggers.get(trigger.id) is trigger:
             del self._triggers[trigger.id]
+            self._wanted.remove(trigger.id)
         if trigger.registrant is not None and trigger.registrant.triggers.get(trigger.id) is trigger:
             del trigger.registrant.triggers[trigger.id]
-        if trigger.bound is not None and not silent:
-            trigger.bound.provider.unbind(trigger)
-        trigger.bound = None
+        former = trigger.bound
+        self._set_bound(trigger, None)
+        if former is not None and not silent:
+            former.provider.unbind(trigger)
+
+    def _set_bound(self, trigger: Trigger, kind: TriggerType | None) -> None:
+        if trigger.bound is not None:
+            del trigger.bound.triggers[trigger.id]
+            self._bound -= 1
+        trigger.bound = kind
+        if kind is not None:
+            kind.triggers[trigger.id] = trigger
+            self._bound += 1
+
+    def _set_alias(self, alias: str, type_id: str) -> None:
+        """A name that is new may be what triggers already wait under: they are entered anew."""
+        if self._aliases.get(alias) == type_id:
+            return
+        self._aliases[alias] = type_id
+        self._wanted = Wanted()
+        for trigger in self._triggers.values():
+            self._wanted.add(trigger, self._type_id(trigger))
 
     def statistics(self) -> TriggerStatistics:
         """Counts, for monitoring and leak tests."""
-        bound = len(self.live)
-        return TriggerStatistics(len(self._types), bound, len(self._triggers) - bound)
+        return TriggerStatistics(len(self._types), self._bound, len(self._triggers) - self._bound)
 
 
 def _tell_registrant(trigger: Trigger, error: ErrorBody) -> None:

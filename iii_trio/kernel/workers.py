@@ -11,7 +11,10 @@ from iii_trio.protocol.errors import InvalidNamespace
 from iii_trio.protocol.messages import Announcement, Message
 from iii_trio.protocol.payload import Buffer
 
+from .labels import clean_label
+
 if TYPE_CHECKING:
+    from .access import Session
     from .functions import Function
     from .invocations import Invocation
     from .triggers import Trigger, TriggerType
@@ -22,8 +25,6 @@ _MODERN = (0, 23)
 _READS_LARGE_MESSAGES = (0, 24)
 PYTHON_RECEIVE_LIMIT = 1 << 20
 _VERSION = re.compile(r"\s*v?(\d+)\.(\d+)")
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_LABEL_LIMIT = 280
 
 
 class Outlet(Protocol):
@@ -87,16 +88,28 @@ class Worker(Owner):
     close: Callable[[str], None] | None = attrs.field(default=None, repr=False)
     """Ends its connection for a reason (a `CloseReason`), with the whole cleanup done when it returns."""
 
+    session: "Session | None" = attrs.field(default=None, repr=False)
+    """What it may do; None for everything, as on a listener without access control and inside the process."""
+
     calling: dict[str, "Invocation"] = attrs.field(factory=dict, repr=False)
     triggers: dict[str, "Trigger"] = attrs.field(factory=dict, repr=False)
     trigger_types: dict[tuple[str, str], "TriggerType"] = attrs.field(factory=dict, repr=False)
-    early: list[tuple[Message, bool]] = attrs.field(factory=list, repr=False)
-    """What it registered before its namespace was fixed, and whether that is in force meanwhile."""
+    names: set[tuple[str, str]] = attrs.field(factory=set, repr=False)
+    """Every `(namespace, name)` it has leased; some may have been taken over since."""
+
+    early: dict[object, tuple[Message, bool]] = attrs.field(factory=dict, repr=False)
+    """What it registered before its namespace was fixed, in order, and whether that is in force meanwhile; of a function
+    the last registration, under its id."""
 
     caller_member: bytes = attrs.field(init=False, repr=False)
+    """The member that names it as caller, with the end of the object it is the last member of."""
+
+    further_caller_member: bytes = attrs.field(init=False, repr=False)
+    """The same behind another member."""
 
     def __attrs_post_init__(self) -> None:
-        self.caller_member = b'"_caller_worker_id":"%b"' % self.id.encode()
+        self.caller_member = b'"_caller_worker_id":"%b"}' % self.id.encode()
+        self.further_caller_member = b"," + self.caller_member
 
     def tell(self, message: Message) -> None:
         """Send it a message that answers nothing (or drop it: a worker in this process has no socket)."""
@@ -143,17 +156,12 @@ def _receive_limit(said: Announcement) -> int | None:
     return PYTHON_RECEIVE_LIMIT if old and "large-messages.v1" not in (said.features or ()) else None
 
 
-def clean_label(text: str | None) -> str | None:
-    """A name or description fit for lists and logs: no control characters, 280 characters at most, None if empty."""
-    return (_HIDDEN.sub("", text)[:_LABEL_LIMIT].strip() or None) if text else None
-
-
-def check_namespace(namespace: str | None) -> str:
-    """The namespace meant by an optional one (12.3); raises InvalidNamespace if it is blank."""
+def check_namespace(namespace: str | None, member: str = "namespace") -> str:
+    """The namespace meant by an optional one (12.3); raises InvalidNamespace, naming the member, if it is blank."""
     if namespace is None:
         return DEFAULT_NAMESPACE
     if not namespace.strip():
-        raise InvalidNamespace("namespace must not be blank")
+        raise InvalidNamespace(f"`{member}` is blank: name one, or leave it out")
     return namespace
 
 
@@ -189,8 +197,10 @@ class WorkerRegistry:
     def remove(self, worker: Worker) -> None:
         """Forget a connection and every name it holds."""
         self._workers.pop(worker.id, None)
-        for key in [key for key, holder in self._names.items() if holder is worker]:
-            del self._names[key]
+        for key in worker.names:
+            if self._names.get(key) is worker:
+                del self._names[key]
+        worker.names.clear()
 
     def claim(self, worker: Worker, namespace: str, name: str | None, *, modern: bool) -> Worker | None:
         """Lease a name; returns the live holder if a modern newcomer must be refused, None when all is well."""
@@ -200,6 +210,7 @@ class WorkerRegistry:
         if holder is not None and holder is not worker and not holder.closing:
             return holder if modern else None
         self._names[namespace, name] = worker
+        worker.names.add((namespace, name))
         return None
 
     def named(self, names: Iterable[str]) -> list[Worker]:

@@ -12,6 +12,7 @@ from actors import Crashed
 from iii_trio.kernel import Function, Kernel, ModuleOwner, ServiceRegistry
 from iii_trio.kernel import Trigger as KernelTrigger
 from iii_trio.kernel import TriggerType as KernelTriggerType
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import ConfigError, InvocationError, TriggerRejected
 
@@ -54,14 +55,14 @@ class RegistratorProvider:
 
     async def _pass_on(self, bind: bool, trigger: KernelTrigger) -> None:  # the queue's own pair
         call = self.registrator.register_trigger if bind else self.registrator.unregister_trigger
-        child = self.kernel.invocations.start_soon(call, Trigger.of(trigger), name=f"trigger/{trigger.id}")
+        child = self.kernel.invocations.start_soon(call, Trigger.of(trigger), name=f"trigger/{shown(trigger.id)}")
         exit_ = await child.wait_stopped()
         if not isinstance(exit_, Crashed):
             return
         if bind:
             self.kernel.triggers.reject(trigger, str(exit_.error) or type(exit_.error).__name__)
         else:
-            _log.error("trigger %s could not be ended cleanly: %s", trigger.id, exit_.error)
+            _log.error("trigger %s could not be ended cleanly: %s", shown(trigger.id), shown(exit_.error))
 
 
 @attrs.define(eq=False)
@@ -96,7 +97,9 @@ class ModuleEngine:
         )
         replaced = self.kernel.functions.add(function)
         if replaced is not None:
-            _log.warning("function %s of %s replaces the one of %s", function.id, self.owner.id, replaced.owner.id)
+            _log.warning(
+                "function %s of %s replaces the one of %s", shown(function.id), self.owner.id, replaced.owner.id
+            )
 
     register_function_handler = register_function
 

@@ -146,6 +146,12 @@ class WorkerRegistered(Message, frozen=True, omit_defaults=True, gc=False):
     features: tuple[str, ...] = ()
 
 
+class AuthenticationFailed(Message, frozen=True, tag="error", gc=False):
+    """The only message to a peer that was not let in (11.4)."""
+
+    error: ErrorBody
+
+
 class RegistrationRejected(Message, frozen=True, omit_defaults=True, gc=False):
     """The engine refuses a name or a function (2.15). Modern SDKs treat unknown codes as fatal: there are two."""
 

@@ -116,10 +116,16 @@ def _class_hook(cls: Any, converter: Converter) -> _Hook:
     bounds = {
         field.name: _bounded(converter.get_structure_hook(field.type), field)
         for field in attrs.fields(cls)
-        if "minimum" in field.metadata or "maximum" in field.metadata
+        if not {"minimum", "maximum", "null"}.isdisjoint(field.metadata)
     }
     hook = make_dict_structure_fn(cls, converter, **bounds)
+    if (from_text := getattr(cls, "from_text", None)) is not None:
+        return _or_text(from_text, _checking(hook, (Mapping,), "a string or a mapping"))
     return _checking(hook, (Mapping,), "a mapping")
+
+
+def _or_text(from_text: Callable[[str], Any], hook: _Hook) -> _Hook:
+    return lambda value, kind: from_text(value) if isinstance(value, str) else hook(value, kind)
 
 
 def _checking(hook: _Hook, kinds: tuple[type, ...], noun: str) -> _Hook:
@@ -135,6 +141,8 @@ def _bounded(hook: _Hook, field: "attrs.Attribute[Any]") -> Any:
     lowest, highest = field.metadata.get("minimum"), field.metadata.get("maximum")
 
     def structure(value: Any, kind: Any) -> Any:
+        if value is None and "null" in field.metadata:
+            raise ValueError(field.metadata["null"])
         made = hook(value, kind)
         if made is not None and not ((lowest is None or lowest <= made) and (highest is None or made <= highest)):
             raise ValueError(f"invalid value: {describe(value)}, expected {range_text(lowest, highest)}")

@@ -1,11 +1,14 @@
 """What a configuration comes to: the engine's settings, its module entries and its worker listeners."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
+
+from iii_trio.protocol.patterns import match_argument
 
 from .names import OBSERVABILITY, OLD_WORKER_CLASS, WORKER_MANAGER
 
@@ -19,15 +22,52 @@ def _not_empty(_instance: object, attribute: "attrs.Attribute[str]", value: str)
 
 
 @attrs.frozen
+class FunctionFilter:
+    """Which functions workers of a listener may call: by id or by metadata, in one namespace (wire-protocol 11.5)."""
+
+    match: str | None = attrs.field(
+        default=None,
+        metadata={
+            "doc": 'Pattern of ids; `*` is any run of characters. The whole entry may be the string `match("...")`.'
+        },
+    )
+    metadata: Mapping[str, Any] | None = attrs.field(
+        default=None,
+        metadata={
+            "doc": 'What the function\'s metadata must hold, key by key: a value, or `match("...")` for a string.'
+        },
+    )
+    namespace: str | None = attrs.field(
+        default=None, metadata={"doc": "The namespace the entry is about; absent: `default`."}
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if (self.match is None) == (self.metadata is None):
+            raise ValueError("give `match` or `metadata`" + ("" if self.match is None else ", not both"))
+        if self.metadata is not None and not self.metadata:
+            raise ValueError("`metadata` is empty: it would expose every function")
+        if self.namespace is not None and not self.namespace.strip():
+            raise ValueError("`namespace` is blank")
+
+    @classmethod
+    def from_text(cls, text: str) -> "FunctionFilter":
+        """An entry written as a string. Raises ValueError unless it is `match("...")`."""
+        pattern = match_argument(text)
+        if pattern is None:
+            raise ValueError(f'invalid filter {json.dumps(text, ensure_ascii=False)}, expected match("<pattern>")')
+        return cls(pattern)
+
+
+@attrs.frozen
 class RbacConfig:
     """Who may connect to a listener, and what its workers may call and register (wire-protocol 11.3)."""
 
     auth_function_id: str | None = attrs.field(
         default=None, metadata={"doc": "Function that admits or refuses each connection of this port."}
     )
-    expose_functions: tuple[Any, ...] = attrs.field(
+    expose_functions: tuple[FunctionFilter, ...] = attrs.field(
         default=(),
-        metadata={"doc": "Filters of the functions workers of this port may call; none: infrastructure only."},
+        metadata={"doc": "Functions workers of this port may call, by any of these; none: infrastructure only."},
     )
     on_function_registration_function_id: str | None = attrs.field(
         default=None, metadata={"doc": "Function asked before a function is registered."}
@@ -61,7 +101,11 @@ class WorkerListenerConfig:
         default=None, metadata={"doc": "Function every invocation from this port goes through."}
     )
     rbac: RbacConfig | None = attrs.field(
-        default=None, metadata={"doc": "Access control of this port; absent: everything is allowed."}
+        default=None,
+        metadata={
+            "doc": "Access control of this port; absent: everything is allowed. `{}` exposes nothing, null is refused.",
+            "null": "`rbac` is empty: write `rbac: {}` to expose nothing, or leave the key out to allow everything",
+        },
     )
     handshake_timeout_ms: int = attrs.field(
         default=10_000,

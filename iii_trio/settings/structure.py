@@ -3,7 +3,10 @@
 Config classes are plain attrs classes, so that a module needs nothing from here. A field's `metadata` says
 
   * `doc` (required): one line for docs/config.md;
-  * `minimum`, `maximum`: the bounds of a number, both included.
+  * `minimum`, `maximum`: the bounds of a number, both included;
+  * `null`: why null is refused, where it may be mistaken for something else than leaving the key out.
+
+A class with a class method `from_text` may also be written as a string.
 """
 
 from collections.abc import Mapping, Sequence

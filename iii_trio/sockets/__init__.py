@@ -3,6 +3,7 @@
 from .frames import BATCH, MAX_FRAME, MAX_MESSAGE, FrameSplitter
 from .handshake import KnownPath, Refusal, Upgrade, read_upgrade, refusal_response
 from .heartbeat import Heartbeat
+from .large import SpareBuffers
 from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn
 from .reasons import CLOSE_CODES, CloseReason
 from .stream import BROKEN, RECEIVE_SIZE, ByteStream, SocketStream, TrioStream, own_stream
@@ -26,6 +27,7 @@ __all__ = [
     "OutboxStatistics",
     "Refusal",
     "SocketStream",
+    "SpareBuffers",
     "TrioStream",
     "Turn",
     "Upgrade",

@@ -17,6 +17,8 @@ BATCH = 64
 
 _COMMON = 0x81  # FIN and TEXT, no reserved bits
 _MASKED = 0x80
+_LENGTH_ENDS = tuple({126: 4, 127: 10}.get(second & 0x7F, 2) for second in range(256))
+"""Where the length in a frame's header ends, by the second byte; the key that masks the frame may follow."""
 
 
 def frame_header(size: int) -> bytes:
@@ -38,13 +40,6 @@ def close_frame(code: int | None) -> bytes:
     return control_frame(Opcode.CLOSE, b"" if code is None else struct.pack("!H", code))
 
 
-@attrs.frozen
-class Incomplete:
-    """The bytes end inside a frame. `size` is the whole frame's when its header is there, else 0."""
-
-    size: int
-
-
 @attrs.define(eq=False, repr=False)
 class FrameSplitter:
     """Turns bytes into messages and knows how the peer's side ended. No I/O; fed with whole frames.
@@ -60,35 +55,34 @@ class FrameSplitter:
 
     def split(  # noqa: C901  # the hot loop: calls between its steps cost more than the steps
         self, data: memoryview, position: int, batch: list[bytes | memoryview]
-    ) -> tuple[int, Incomplete | None]:
+    ) -> tuple[int, int | None]:
         """Add messages from `position` on to `batch`: text as bytes, binary as a memoryview, at most `BATCH`.
 
-        Returns the position after the last whole frame, and what is missing if the bytes end inside the next one.
+        Returns the position after the last whole frame and, if the bytes end inside the next one or right before it,
+        that frame's size as far as its header tells, else 0; None if whole frames are left.
         Stops where the peer's side ended; `ended` says why.
         """
         length = len(data)
-        while len(batch) < BATCH and self.ended is None:
+        while position < length:
+            if len(batch) >= BATCH or self.ended is not None:
+                return position, None
             if length - position < 2:
-                return position, Incomplete(0)
+                return position, 0
             second = data[position + 1]
-            size = second & 0x7F
-            start = position + 2
-            if size == 126:
-                start += 2
-            elif size == 127:
-                start += 8
+            start = position + _LENGTH_ENDS[second]
             if length < start:
-                return position, Incomplete(0)
+                return position, 0
+            size = second & 0x7F
             if size > 125:
                 size = int.from_bytes(data[position + 2 : start], "big")
                 if size > MAX_FRAME:
                     self.ended = CloseReason.TOO_BIG
-                    break
+                    return position, None
             if second & _MASKED:
                 start += 4
             end = start + size
             if length < end:
-                return position, Incomplete(end - position)
+                return position, end - position
             if data[position] == _COMMON and second & _MASKED and self._fragments is None:
                 text = apply_mask(data[start:end], data[start - 4 : start])  # type: ignore[arg-type]  # takes any buffer
                 if text.isascii() or self._is_utf8(text):
@@ -96,7 +90,7 @@ class FrameSplitter:
             else:
                 self._uncommon(bytes(data[position:end]), batch)
             position = end
-        return position, None
+        return position, 0
 
     def let_go(self) -> None:
         """Forget what was received and is not a message yet: up to 64 MiB that must not wait for the garbage collector."""

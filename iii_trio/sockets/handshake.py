@@ -1,7 +1,9 @@
 """The opening handshake of the worker listener: which path, is it an upgrade, and the exact refusals (wire-protocol 1.1)."""
 
+import re
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from typing import Final
+from urllib.parse import SplitResult, parse_qs
 
 import attrs
 import h11
@@ -10,6 +12,7 @@ from websockets.utils import accept_key
 from .stream import BROKEN, ByteStream
 
 MAX_HEAD = 64 * 1024
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 @attrs.frozen
@@ -21,6 +24,8 @@ class Upgrade:
     headers: tuple[tuple[str, str], ...]
     response: bytes
     leftover: bytes
+    query_text: str = ""
+    """The query as it was sent, not decoded."""
 
 
 @attrs.frozen
@@ -64,7 +69,7 @@ class KnownPath:
 
 
 def _judge(request: h11.Request, leftover: bytes, paths: KnownPath) -> Upgrade | Refusal:
-    target = urlsplit(request.target.decode("latin-1"))
+    target = _split(request.target.decode("latin-1"))
     if target.path not in paths:
         return Refusal(HTTPStatus.NOT_FOUND)
     if request.method != b"GET":
@@ -78,7 +83,19 @@ def _judge(request: h11.Request, leftover: bytes, paths: KnownPath) -> Upgrade |
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
         f"sec-websocket-accept: {accept_key(key)}\r\n\r\n"
     )
-    return Upgrade(target.path, parse_qs(target.query, keep_blank_values=True), headers, response.encode(), leftover)
+    query = parse_qs(target.query, keep_blank_values=True)
+    return Upgrade(target.path, query, headers, response.encode(), leftover, target.query)
+
+
+def _split(target: str) -> SplitResult:
+    """Path and query of a request target, be it whole with scheme and host. Any text has them: `urlsplit` refuses some,
+    and takes what follows `//` for a host.
+    """
+    if (origin := _ORIGIN.match(target)) is not None:
+        target = target[origin.end() :]
+    before, _, fragment = target.partition("#")
+    path, _, query = before.partition("?")
+    return SplitResult("", "", path, query, fragment)
 
 
 def _websocket_key(headers: tuple[tuple[str, str], ...]) -> tuple[str | None, str]:

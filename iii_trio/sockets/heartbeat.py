@@ -44,7 +44,7 @@ class Heartbeat:
     def look(self, connection: Watched, now: float) -> None:
         """Ping or end one connection, as its silence asks for."""
         socket = connection.socket
-        silence = now - socket.heard_at
+        silence = socket.silence(now)
         if self.idle_after and silence >= self.idle_after:
             connection.stop(CloseReason.IDLE)
             return

@@ -94,12 +94,27 @@ class Outbox:
     # --- the kernel's view: Outlet ----------------------------------------------------------------------------------
 
     def send(self, pieces: Sequence[Buffer], size: int) -> None:
-        """Queue one text message. Beyond all bounds the peer is cut off: what answers it cannot be dropped."""
+        """Send one text message, now or in its turn. Beyond all bounds the peer is cut off: what answers it cannot be dropped."""
         header = frame_header(size)
-        if size < _JOIN_LIMIT:
-            self.send_frame((b"".join((header, *pieces)),), size + len(header))
-        else:
-            self.send_frame((header, *pieces), size + len(header))
+        size += len(header)
+        if size > _JOIN_LIMIT:
+            self.send_frame((header, *pieces), size)
+        elif self._turn.active or self._frames or self._is_closed:
+            self.send_frame((b"".join((header, *pieces)),), size)
+        else:  # nothing waits and nothing follows: past the queue
+            frame = (b"".join((header, *pieces)),)
+            try:
+                sent = self._stream.send_nowait(frame, size)
+            except BROKEN:
+                self.fail(CloseReason.PEER_GONE)
+                return
+            self._sent_bytes += sent
+            if sent == size:
+                self._sent_frames += 1
+            else:
+                self._frames.append(frame)
+                self._size = size + _FRAME_COST
+                self._leave_rest(sent)
 
     def has_room(self, size: int) -> bool:
         return not self._frames or self._size + size <= self.limits.size + self.limits.waiting
@@ -121,7 +136,7 @@ class Outbox:
         """Queue one whole frame, given as pieces of `size` bytes in all."""
         if self._is_closed:
             return
-        if not self.has_room(size):
+        if self._frames and not self.has_room(size):
             self.fail(CloseReason.SLOW_CONSUMER)
             return
         self._frames.append(frame)
@@ -152,6 +167,10 @@ class Outbox:
             frames.clear()
             self._size = 0
             return
+        self._leave_rest(sent)
+
+    def _leave_rest(self, sent: int) -> None:
+        """Have the writer task send what the socket did not take."""
         self._drop(sent)
         self._is_writing = True
         self._start_writer(self._write)
@@ -180,15 +199,15 @@ class Outbox:
 
     async def _write(self) -> None:
         try:
-            while self._frames and not self._is_closed:
-                pieces, size = self._gather()
-                with trio.move_on_after(self.limits.patience) as scope:
-                    sent = await self._stream.send_some(pieces, size)
-                if scope.cancelled_caught:
-                    self.fail(CloseReason.SLOW_CONSUMER)
-                elif not self._is_closed:
-                    self._sent_bytes += sent
-                    self._drop(sent)
+            with trio.CancelScope() as patience:
+                while self._frames and not self._is_closed:
+                    patience.deadline = trio.current_time() + self.limits.patience
+                    sent = await self._stream.send_some(*self._gather())
+                    if not self._is_closed:
+                        self._sent_bytes += sent
+                        self._drop(sent)
+            if patience.cancelled_caught:
+                self.fail(CloseReason.SLOW_CONSUMER)
         except BROKEN:
             self.fail(CloseReason.PEER_GONE)
         finally:

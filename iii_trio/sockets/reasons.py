@@ -15,6 +15,7 @@ class CloseReason(StrEnum):
     SLOW_CONSUMER = "slow_consumer"
     REATTACHED = "reattached"
     NAME_CONFLICT = "name_conflict"
+    AUTH_FAILED = "auth_failed"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     KILLED = "killed"
@@ -31,8 +32,10 @@ CLOSE_CODES = {
     CloseReason.SHUTDOWN: 1012,
     CloseReason.CRASHED: 1011,
     CloseReason.NAME_CONFLICT: None,
+    CloseReason.AUTH_FAILED: 1008,
 }
 """Reasons that are said with a `Close` frame, and its status (None = without one; wire-protocol 1.3).
 
-At shutdown 1012 (service restart): Python SDKs before 0.25 take 1001 for a regular end and never reconnect.
+At shutdown 1012 (service restart): Python SDKs before 0.25 take 1001 for a regular end and never reconnect. The same
+with a `Close` without status, so a peer that was not let in gets 1008 (policy violation) and tries again.
 """

@@ -60,15 +60,20 @@ class SocketStream:
     """Receive buffer shared by all connections of an engine: nothing waits between filling and splitting it."""
 
     peer_address: str | None = None
+    _descriptor: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._descriptor = self._socket.fileno()
 
     async def receive(self, carry: bytes) -> memoryview:
         start = len(carry)
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            await trio.lowlevel.wait_readable(self._descriptor)
             buffer = self._shared
-            if start:
-                buffer[:start] = carry
             try:
+                if not start:
+                    return buffer[: self._socket.recv_into(buffer)]
+                buffer[:start] = carry
                 return buffer[: start + self._socket.recv_into(buffer[start:])]
             except (BlockingIOError, InterruptedError):
                 continue

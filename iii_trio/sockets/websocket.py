@@ -1,18 +1,24 @@
 """The server's side of one WebSocket: messages in batches, messages out through a bounded outbox (wire-protocol 1.2, 1.3)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
 from websockets.frames import Opcode
 
-from .frames import FrameSplitter, Incomplete, close_frame, control_frame
+from .frames import FrameSplitter, close_frame, control_frame
+from .large import LargeFrame, SpareBuffers
 from .outbox import Outbox
 from .reasons import CLOSE_CODES, CloseReason
 from .stream import BROKEN, RECEIVE_SIZE, ByteStream
 
-_ASSEMBLE_FROM = 16 * 1024
-_GROW_FROM = 2 * 1024 * 1024
+_CARRIED = 128 * 1024
+"""A frame up to this size that a read cuts is carried into the next read, ..."""
+
+_CARRIED_AGAIN = 16 * 1024
+"""... and if that does not complete it, again, up to this size: bytes that trickle in must not be copied over and over."""
+
+_NOTHING = memoryview(b"")
 _LINGER = 1.0
 """Seconds in which a close that we begin may still reach the peer."""
 
@@ -22,29 +28,59 @@ Message = bytes | memoryview
 
 @attrs.define(eq=False, repr=False)
 class WebSocket:
-    """Reads batches and closes in order. `heard_at` is when the last byte came, in the clock's seconds."""
+    """Reads batches and closes in order."""
 
     stream: ByteStream
     outbox: Outbox
     now: Callable[[], float]
-    heard_at: float = 0.0
-    pinged_at: float = 0.0
-    _splitter: FrameSplitter = attrs.field(factory=FrameSplitter)
-    _rest: memoryview | bytes = b""
-    """Received and not yet split. Small and ending inside a frame: carried into the next read."""
+    heard: bool = False
+    """Whether a byte has come since the heartbeat last looked, which takes the mark away."""
 
-    _is_partial: bool = True
-    _missing: int = 0
+    heard_at: float = 0.0
+    """When the heartbeat last found the mark, in the clock's seconds."""
+
+    pinged_at: float = 0.0
+    spares: SpareBuffers = attrs.field(factory=SpareBuffers)
+    _splitter: FrameSplitter = attrs.field(factory=FrameSplitter)
+    _rest: bytes = b""
+    """Received and not yet split."""
+
+    _has_whole: bool = False
+    """Whether `_rest` may hold a whole frame; else it is the beginning of one."""
+
+    _large: LargeFrame | None = None
+    """That frame, when it is to be received into a buffer of its own; then `_rest` is empty."""
 
     def begin(self, response: bytes, leftover: bytes) -> None:
         """Answer the handshake and take up what the peer sent right behind it."""
         self.outbox.send_frame((response,), len(response))
-        self._rest, self._is_partial = leftover, not leftover
+        self._rest, self._has_whole = leftover, bool(leftover)
 
     @property
     def ended(self) -> CloseReason | None:
         """Why the peer's side is over, None while it is open."""
         return self._splitter.ended
+
+    async def deliver(self, take: Callable[[list[Message]], Awaitable[None] | None]) -> None:
+        """Hand over every batch of messages, at most `frames.BATCH` each, until the peer's side has ended.
+
+        Where `take` returns something to wait for, nothing is received meanwhile. Each batch costs a checkpoint.
+        Cancelled: nothing that was received is lost or half-read.
+        """
+        receive, splitter = self.stream.receive, self._splitter
+        while splitter.ended is None:
+            batch: list[Message]
+            if self._rest or self._large is not None:
+                batch = await self.receive_batch()
+            else:  # the same as `receive_batch`, with one coroutine less for each message of a quiet peer
+                batch = []
+                try:
+                    data = await receive(b"")
+                except BROKEN:
+                    data = _NOTHING
+                self._split(data, batch, b"")
+            if batch and (waiting := take(batch)) is not None:
+                await waiting
 
     async def receive_batch(self) -> list[Message]:
         """Wait for the next messages, at most `frames.BATCH`; an empty list means the peer's side has ended.
@@ -53,64 +89,67 @@ class WebSocket:
         """
         batch: list[Message] = []
         while not batch and self._splitter.ended is None:
-            data = await self._more()
-            if data is None:
-                self._splitter.ended = CloseReason.PEER_GONE
+            if self._large is not None:
+                await self._receive_large(self._large, batch)
+            elif self._has_whole:
+                await trio.lowlevel.checkpoint()
+                self._split(memoryview(self._rest), batch, b"")
             else:
-                self._split(data, batch)
-                self._flush_answers()
+                carry = self._rest
+                try:
+                    data = await self.stream.receive(carry)
+                except BROKEN:
+                    data = _NOTHING
+                self._split(data, batch, carry)
         return batch
 
-    async def _more(self) -> memoryview | None:
-        """The next bytes to split: what a long batch left over, else what the network brings; None at its end."""
-        if not self._is_partial:
-            await trio.lowlevel.checkpoint()
-            return memoryview(self._rest)
-        if self._missing > _ASSEMBLE_FROM:
-            return await self._assemble()
-        carry = bytes(self._rest)
+    def _split(self, data: memoryview, batch: list[Message], carry: bytes) -> None:
+        """Cut what was received behind `carry` into messages; nothing more than that is the end."""
+        splitter = self._splitter
+        if len(data) <= len(carry):
+            splitter.ended = CloseReason.PEER_GONE
+            return
+        self.heard = True
+        position, missing = splitter.split(data, 0, batch)
+        if position == len(data):
+            self._rest, self._has_whole = b"", False
+        else:
+            self._keep(data[position:], missing, is_fresh=position > 0)
+        if splitter.answer:
+            self._flush_answers()
+
+    def _keep(self, rest: memoryview, missing: int | None, *, is_fresh: bool) -> None:
+        """Put aside what could not be split yet."""
+        if missing is None or missing <= (_CARRIED if is_fresh else _CARRIED_AGAIN):
+            self._rest, self._has_whole = bytes(rest), missing is None
+        else:
+            self._rest, self._has_whole = b"", False
+            self._large = LargeFrame.begin(missing, rest, self.spares)
+
+    async def _receive_large(self, large: LargeFrame, batch: list[Message]) -> None:
         try:
-            data = await self.stream.receive(carry)
-        except BROKEN:
-            return None
-        self.heard_at = self.now()
-        return data if len(data) > len(carry) else None
-
-    async def _assemble(self) -> memoryview | None:
-        """Receive a large frame into a buffer of its own, which grows only as bytes come."""
-        need = self._missing
-        filled = len(self._rest)
-        frame = bytearray(min(need, max(_GROW_FROM, 2 * filled)))
-        frame[:filled] = self._rest
-        self._rest = b""
-        while filled < need:
-            if filled == len(frame):
-                frame.extend(bytes(min(need, 2 * filled) - filled))
-            try:
-                with memoryview(frame) as view:
-                    got = await self.stream.receive_into(view[filled:])
-            except BROKEN:
-                return None
-            if not got:
-                return None
-            self.heard_at = self.now()
-            filled += got
-        self._missing = 0
-        return memoryview(frame)
-
-    def _split(self, data: memoryview, batch: list[Message]) -> None:
-        position, incomplete = self._splitter.split(data, 0, batch)
-        self._is_partial = incomplete is not None
-        self._missing = incomplete.size if isinstance(incomplete, Incomplete) else 0
-        self._rest = bytes(data[position:]) if self._is_partial or position < len(data) else b""
-        if not self._rest:
-            self._is_partial = True
+            is_complete = await large.receive(self.stream)
+        except (*BROKEN, EOFError):
+            self._splitter.ended = CloseReason.PEER_GONE
+            return
+        self.heard = True
+        if is_complete:
+            self._large = None
+            with large.take() as frame:
+                self._split(frame, batch, b"")
+            large.give_back(self.spares)
 
     def _flush_answers(self) -> None:
         answers = self._splitter.answer
         while answers:
             frame = answers.pop(0)
             self.outbox.send_frame((frame,), len(frame))
+
+    def silence(self, now: float) -> float:
+        """Seconds without a byte from the peer, to the heartbeat's precision; takes the mark of `heard` away."""
+        if self.heard:
+            self.heard, self.heard_at = False, now
+        return now - self.heard_at
 
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
@@ -135,7 +174,7 @@ class WebSocket:
         except BROKEN:
             pass  # the peer was faster; there is nobody left to be polite to
         finally:
-            self._rest = b""
+            self._rest, self._large = b"", None
             self._splitter.let_go()
             self.outbox.close()
             self.stream.close()

@@ -2,14 +2,16 @@
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import attrs
 import trio
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel, NameConflict, Worker
-from iii_trio.kernel.workers import clean_label
+from iii_trio.kernel.http_functions import is_http_invoked
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import BadAction, decode, decode_announcement
 from iii_trio.protocol.errors import Codes, InvocationError, RemoteProtocolError
 from iii_trio.protocol.messages import (
@@ -34,8 +36,9 @@ from iii_trio.protocol.messages import (
 )
 from iii_trio.sockets import CloseReason, Message, Turn, WebSocket
 
+from .access import ANNOUNCE, Gate
+
 _log = logging.getLogger("iii_trio.connection")
-ANNOUNCE: Final = "engine::workers::register"
 _TELEMETRY = (b"OTLP", b"MTRC", b"LOGS")
 
 
@@ -56,7 +59,13 @@ class Connection:
     count_end: Callable[[CloseReason], None]
     """Told the reason, once, at the moment it is decided."""
 
+    gate: Gate | None = None
+    """What its messages have to pass; None on a listener without access control."""
+
     reason: CloseReason | None = None
+    _checks: Callable[[], Awaitable[None]] | None = None
+    """What has to be waited for before the next message may be looked at (1.4), beside what the gate asks."""
+
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     async def run(self) -> CloseReason:
@@ -65,7 +74,7 @@ class Connection:
             self.worker.close = self.stop
             self.worker.tell(WorkerRegistered(self.worker.id, self.worker.reattach_token))
             with self._reading:
-                await self._read()
+                await self.socket.deliver(self._take)
             self._conclude(self.socket.ended or CloseReason.CRASHED)
         except Exception:  # noqa: BLE001
             # the connection boundary: a bug here costs one worker its connection, never the engine
@@ -84,9 +93,13 @@ class Connection:
 
     def tick(self, now: float) -> None:
         """Called once a second: settles the namespace of a worker that never announced itself (12.4)."""
-        if self.worker.namespace is None and now >= self.settled_by and not self.worker.closing:
+        if self.worker.namespace is not None or now < self.settled_by or self.worker.closing:
+            return
+        if self.gate is None or self.gate.may_settle:
             with self.turn.joined():
                 self.kernel.registrations.fix_namespace(self.worker, DEFAULT_NAMESPACE)
+        if self.gate is not None:
+            self.gate.settle()
 
     def _conclude(self, reason: CloseReason) -> None:
         if self.reason is None:
@@ -95,27 +108,53 @@ class Connection:
             with self.turn.joined():
                 self.kernel.disconnect(self.worker)
 
-    async def _read(self) -> None:
-        turn = self.turn
-        while batch := await self.socket.receive_batch():
-            turn.active = True
-            try:
-                for message in batch:
-                    self._take(message)
-                    if self.reason is not None:
-                        return
-            finally:
-                turn.end()
+    def _take(self, batch: list[Message]) -> Awaitable[None] | None:
+        """Handle messages in their order; what they make for others is sent at the end, or at once if there is only one.
 
-    def _take(self, data: Message) -> None:
-        """One message, dropped with a log line if it is malformed (2.2)."""
+        Where something has to be waited for before the next of them, that and the rest are in what is returned.
+        """
+        turn, worker, bus, gate = self.turn, self.worker, self.kernel.bus, self.gate
+        turn.active = len(batch) > 1
         try:
-            text = data if type(data) is bytes else self._text_of(data)
-            message = decode(text)
-            _HANDLERS[type(message)](self, message, text)
-        except RemoteProtocolError as error:
-            if bytes(data).strip():
-                _log.warning("dropped a message of worker %s: %s", self.worker.id, clean_label(str(error)))
+            for number, data in enumerate(batch, 1):
+                try:
+                    text = data if type(data) is bytes else self._text_of(data)
+                    message = decode(text)
+                    if type(message) is InvocationResult:
+                        bus.result_from(worker, message)
+                    elif gate is not None and not gate.passes(message):
+                        pass  # the gate has dealt with it
+                    elif type(message) is InvokeFunction and message.function_id != ANNOUNCE:
+                        bus.invoke_from(worker, message, text)
+                    else:
+                        turn.active = True
+                        _HANDLERS[type(message)](self, message, text)
+                except RemoteProtocolError as error:
+                    self._drop(data, error)
+                if self.reason is not None:
+                    break
+                if self._checks is not None or (gate is not None and gate.pending is not None):
+                    return self._resume(_kept(batch[number:]))
+        finally:
+            if turn.active:
+                turn.end()
+        return None
+
+    async def _resume(self, rest: list[Message]) -> None:
+        """Wait for what has to be known first, then go on with the messages behind."""
+        if self.gate is not None:
+            await self.gate.finish()
+        if self._checks is not None:
+            checks, self._checks = self._checks, None
+            await checks()
+        self.socket.heard = True  # the silence was ours
+        if rest and self.reason is None and (waiting := self._take(rest)) is not None:
+            await waiting
+
+    def _drop(self, data: Message, error: RemoteProtocolError) -> None:
+        """A malformed message leaves a line in the log (2.2), an empty one nothing."""
+        if bytes(data).strip():
+            _log.warning("dropped a message of worker %s: %s", self.worker.id, shown(error))
 
     def _text_of(self, data: Message) -> bytes:
         """A binary message is telemetry, or protocol JSON all the same (1.2)."""
@@ -149,6 +188,8 @@ class Connection:
                 bus.answer(self.worker, message, {"success": True})
 
     def _announce(self, said: Announcement) -> None:
+        if self.gate is not None:
+            self.gate.admit(said)
         try:
             self.kernel.announce(self.worker, said)
         except NameConflict as conflict:
@@ -158,6 +199,8 @@ class Connection:
                 )
             )
             self.stop(CloseReason.NAME_CONFLICT)
+        if self.gate is not None:
+            self.gate.settle()
 
     def on_register_worker(self, message: RegisterWorker, _: bytes) -> None:
         try:
@@ -168,11 +211,14 @@ class Connection:
     def on_bad_action(self, message: BadAction, _: bytes) -> None:
         self.kernel.bus.refuse_action(self.worker, message)
 
-    def on_result(self, message: InvocationResult, _: bytes) -> None:
-        self.kernel.bus.result_from(self.worker, message)
-
     def on_register(self, message: Any, _: bytes) -> None:
         self.kernel.registrations.take(self.worker, message)
+
+    def on_register_function(self, message: RegisterFunction, text: bytes) -> None:
+        if is_http_invoked(message):
+            self._checks = partial(self.kernel.registrations.take_http_function, self.worker, message)
+        else:
+            self.on_register(message, text)
 
     def on_trigger_result(self, message: TriggerRegistrationResult, _: bytes) -> None:
         triggers = self.kernel.triggers
@@ -197,12 +243,16 @@ class Connection:
         """Messages that only the engine sends, and `pong`."""
 
 
+def _kept(batch: list[Message]) -> list[Message]:
+    """The same messages, none of them in the buffer that all connections receive into: they survive a wait."""
+    return [data if type(data) is bytes else memoryview(bytes(data)) for data in batch]
+
+
 _HANDLERS: Final[dict[type, Callable[[Connection, Any, bytes], None]]] = {
     InvokeFunction: Connection.on_invoke,
-    InvocationResult: Connection.on_result,
     BadAction: Connection.on_bad_action,
     RegisterWorker: Connection.on_register_worker,
-    RegisterFunction: Connection.on_register,
+    RegisterFunction: Connection.on_register_function,
     UnregisterFunction: Connection.on_register,
     RegisterTriggerType: Connection.on_register,
     UnregisterTriggerType: Connection.on_register,

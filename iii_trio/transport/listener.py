@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from actors import Child, DynamicSupervisor, Exit, MaxChildrenReached, SupervisorStopped
-from iii_trio.kernel import Kernel
+from iii_trio.kernel import Kernel, Policy, Session
 from iii_trio.sockets import (
     BROKEN,
     RECEIVE_SIZE,
@@ -21,6 +21,7 @@ from iii_trio.sockets import (
     Outbox,
     OutboxLimits,
     Refusal,
+    SpareBuffers,
     Turn,
     Upgrade,
     WebSocket,
@@ -29,6 +30,8 @@ from iii_trio.sockets import (
     refusal_response,
 )
 
+from .access import Gate
+from .admission import Admission
 from .connection import Connection
 from .telemetry import TelemetrySink
 
@@ -54,11 +57,12 @@ class ListenerSettings:
 
 @attrs.frozen
 class ListenerStatistics:
-    """Open connections, and how every closed one ended."""
+    """Open connections, those not let in yet, and how every closed one ended."""
 
     workers: int
     telemetry: int
     closed: dict[str, int]
+    entering: int = 0
 
 
 @attrs.define(eq=False, repr=False)
@@ -72,8 +76,12 @@ class WorkerListener:
     open_listeners: OpenListeners
     """Binds the address, anew at every start; raises OSError."""
 
+    policy: Policy | None = None
+    """Whom to let in, and what they may do; None: everybody, everything."""
+
     _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
-    _open: dict[str, Connection | TelemetrySink] = attrs.field(factory=dict)
+    _spares: SpareBuffers = attrs.field(factory=SpareBuffers)
+    _open: dict[str, Admission | Connection | TelemetrySink] = attrs.field(factory=dict)
     _closed: Counter[str] = attrs.field(factory=Counter)
     _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -143,28 +151,46 @@ class WorkerListener:
 
     async def _upgraded(self, stream: ByteStream, worker_id: str, request: Upgrade) -> None:
         async with trio.open_nursery() as nursery:
-            peer: Connection | TelemetrySink | None = None
+            peer: Admission | Connection | TelemetrySink | None = None
 
             def fail(reason: CloseReason) -> None:
                 assert peer is not None  # nothing is sent before there is one
                 peer.stop(reason)
 
             outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
-            socket = WebSocket(stream, outbox, self.kernel.clock.monotonic, heard_at=self.kernel.clock.monotonic())
-            is_worker = request.path == WORKERS
-            peer = self._connection(socket, worker_id) if is_worker else TelemetrySink(socket, self._count_end)
-            self._open[worker_id] = peer
+            now = self.kernel.clock.monotonic
+            socket = WebSocket(stream, outbox, now, heard_at=now(), spares=self._spares)
             try:
+                self._open[worker_id] = peer = self._newcomer(request, socket, worker_id)
                 socket.begin(request.response, request.leftover)
-                await peer.run()
+                if isinstance(peer, Admission) and (session := await peer.run()) is not None:
+                    self._open[worker_id] = peer = self._peer(request, socket, worker_id, session)
+                if not isinstance(peer, Admission):
+                    await peer.run()
             finally:
-                del self._open[worker_id]
+                self._open.pop(worker_id, None)
                 nursery.cancel_scope.cancel()
 
-    def _connection(self, socket: WebSocket, worker_id: str) -> Connection:
-        worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=socket.stream.peer_address)
+    def _newcomer(self, request: Upgrade, socket: WebSocket, worker_id: str) -> Admission | Connection | TelemetrySink:
+        """Who is served first: on a guarded listener somebody who has not been let in yet."""
+        if self.policy is None:
+            return self._peer(request, socket, worker_id, None)
+        return Admission(self.kernel, self.policy, request, socket, self._count_end)
+
+    def _peer(
+        self, request: Upgrade, socket: WebSocket, worker_id: str, session: Session | None
+    ) -> Connection | TelemetrySink:
+        """What serves a path once its peer is let in."""
+        if request.path == WORKERS:
+            return self._connection(socket, worker_id, session)
+        return TelemetrySink(socket, self._count_end)
+
+    def _connection(self, socket: WebSocket, worker_id: str, session: Session | None) -> Connection:
+        address = socket.stream.peer_address
+        worker = self.kernel.connect(worker_id, outlet=socket.outbox, ip_address=address, session=session)
         settled_by = self.kernel.clock.monotonic() + self.settings.namespace_grace
-        return Connection(self.kernel, worker, socket, self.turn, settled_by, self._count_end)
+        gate = Gate(self.kernel, worker, session) if session is not None else None
+        return Connection(self.kernel, worker, socket, self.turn, settled_by, self._count_end, gate)
 
     def _count_end(self, reason: CloseReason) -> None:
         self._closed[reason] += 1
@@ -179,8 +205,10 @@ class WorkerListener:
 
     def statistics(self) -> ListenerStatistics:
         """Counts, for monitoring."""
-        workers = sum(isinstance(peer, Connection) for peer in self._open.values())
-        return ListenerStatistics(workers, len(self._open) - workers, dict(self._closed))
+        kinds = Counter(type(peer) for peer in self._open.values())
+        return ListenerStatistics(
+            kinds[Connection], kinds[TelemetrySink], dict(self._closed), entering=kinds[Admission]
+        )
 
 
 async def _say(stream: ByteStream, data: bytes) -> None:

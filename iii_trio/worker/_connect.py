@@ -13,8 +13,8 @@ from ._nursery import open_bare_nursery
 from ._reconnecting import Reconnecting
 from ._socket import SocketLink
 from ._triggers import Triggers
-from ._wire import Address, OpenStream
 from ._worker import Worker
+from .wire import Address, OpenStream
 
 
 @asynccontextmanager
@@ -56,7 +56,7 @@ async def connect(
     address, name = Address.parse(url), name or default_name()
     announcement = identify(name, check_namespace(namespace), description)
     chance = random or SystemRandom()
-    from ._websocket import open_websocket  # trio-websocket is loaded by who connects
+    from .websocket import open_websocket  # trio-websocket is loaded by who connects
 
     stream = open_stream or partial(address.open_stream, ssl_context)
     dial = partial(open_websocket, address, _with_token(headers or {}), stream)

@@ -9,7 +9,3 @@ class WorkerRejected(IIIError):
             f"the engine refuses worker {name} in namespace {namespace}: {code}, held by {owner_worker_id}"
         )
         self.code, self.namespace, self.name, self.owner_worker_id = code, namespace, name, owner_worker_id
-
-
-class LinkLost(IIIError):
-    """There is no connection, or no longer; the text says why. Never leaves the package."""

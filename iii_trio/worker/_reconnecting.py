@@ -13,9 +13,8 @@ from iii_trio.protocol import BadAction, decode
 from iii_trio.protocol.errors import RemoteProtocolError
 from iii_trio.protocol.messages import AnyMessage, WorkerRegistered
 
-from ._errors import LinkLost
 from ._outbox import Outbox
-from ._wire import Dial, Wire
+from .wire import Dial, LinkLost, Wire
 
 _log = logging.getLogger("iii_trio.worker")
 _SHOWN: Final = 200

@@ -8,6 +8,7 @@ from typing import Protocol
 import attrs
 
 from iii_trio.kernel import DEFAULT_NAMESPACE
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import ErrorBody, Json, Payload
 from iii_trio.protocol.errors import Codes, InvocationError, from_error_body
 from iii_trio.protocol.messages import (
@@ -130,7 +131,7 @@ class Triggers:
                 self._want(message.id, None)
             case TriggerRegistrationResult() if message.error is not None:
                 error = from_error_body(message.error)
-                _log.warning("trigger %s of type %s was refused: %s", message.id, message.trigger_type, error)
+                _log.warning("trigger %s of type %s was refused: %s", message.id, message.trigger_type, shown(error))
                 self.errors.append(TriggerError(message.id, message.trigger_type, message.function_id, error))
 
     def _offered(self, message: RegisterTrigger, answer: Answer) -> None:
@@ -189,7 +190,7 @@ async def _let_go(offer: _Offer) -> None:
     try:
         await offer.handler.unregister_trigger(offer.trigger)
     except Exception as error:  # noqa: BLE001  # the invocation boundary: there is nobody left to answer
-        _log.error("trigger %s was not unregistered cleanly", offer.trigger.id, exc_info=error)
+        _log.error("trigger %s was not unregistered cleanly", shown(offer.trigger.id), exc_info=error)
 
 
 def _config_of(message: RegisterTrigger) -> TriggerConfig:

@@ -14,12 +14,13 @@ import attrs
 import cattrs
 
 from .idle import measure_idle
-from .processes import ROOT, SHARED_FLOOR, Contestant, Placement, engine, floor, run_json
-from .report import render, render_targets, replace_measured
+from .processes import ROOT, SHARED_FLOOR, Contestant, Placement, engine, floor, guarded, run_json
+from .report import render, render_scaling, render_targets, replace_measured
 from .results import About, InProcess, Results, dump, load
 from .routed import Pace, measure_fairness, measure_routed
+from .scaling import measure_scaling
 from .startup import measure_starts
-from .targets import targets
+from .targets import scaling_targets, targets
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 RECORD = ROOT / "docs" / "performance" / "results.json"
@@ -28,9 +29,10 @@ FULL = Pace(rounds=4, warm_up=0.5, seconds=3.0, probe_seconds=8.0)
 _PACKAGES = ("trio", "msgspec", "websockets", "picows", "uvloop")
 
 
-def measure(pace: Pace, *, quick: bool, program: Path | None) -> Results:
+def measure(pace: Pace, *, quick: bool, program: Path | None, with_guard: bool = False) -> Results:
     """Everything, saying on stderr what is under way."""
     contestants: Sequence[Contestant] = (engine(), floor(program))
+    routed_through = (*contestants, guarded()) if with_guard else contestants
     say("start to open ports")
     starts = measure_starts(2 if quick else 5)
     say("1,000 idle workers")
@@ -38,10 +40,12 @@ def measure(pace: Pace, *, quick: bool, program: Path | None) -> Results:
     say("calls inside one process")
     in_process = cattrs.structure(run_json("in_process", 20 if quick else 100), InProcess)
     say("routed calls")
-    routed = measure_routed(contestants, pace)
+    routed = measure_routed(routed_through, pace)
     say("fairness")
     fairness = measure_fairness(contestants, pace)
-    return Results(about(pace, quick=quick, program=program), routed, fairness, in_process, idle, starts)
+    say("registrations with more and more registered")
+    scaling = measure_scaling(pace.rounds, pace.placement.router)
+    return Results(about(pace, quick=quick, program=program), routed, fairness, in_process, idle, starts, scaling)
 
 
 def about(pace: Pace, *, quick: bool, program: Path | None) -> About:
@@ -79,10 +83,13 @@ def say(what: str) -> None:
 def main() -> int:
     """Exit code 0 if every target is met, else 1."""
     options = parse()
+    if options.scaling:
+        return only_scaling(pace_of(options))
     if options.render:
         results = load(RECORD)
     else:
-        results = measure(pace_of(options), quick=options.quick, program=floor_of(options))
+        program = floor_of(options)
+        results = measure(pace_of(options), quick=options.quick, program=program, with_guard=options.guarded)
     if not options.quick:
         dump(results, RECORD)
         replace_measured(DOCUMENT, render(results))
@@ -90,11 +97,25 @@ def main() -> int:
     return 0 if all(target.is_met for target in targets(results)) else 1
 
 
+def only_scaling(pace: Pace) -> int:
+    """Measure and print nothing but how costs grow. Exit code 0 if those targets are met, else 1."""
+    measured = measure_scaling(pace.rounds, pace.placement.router)
+    results = attrs.evolve(load(RECORD), scaling=measured)
+    print(render_scaling(results))
+    return 0 if all(target.is_met for target in scaling_targets(results)) else 1
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="just bench", description="measure the engine against the floor")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help="one short alternation; the record stays as it is")
     mode.add_argument("--render", action="store_true", help="measure nothing; write the tables of the record anew")
+    mode.add_argument(
+        "--scaling", action="store_true", help="only what registrations cost with more and more registered"
+    )
+    parser.add_argument(
+        "--guarded", action="store_true", help="route calls through a listener with access control, too"
+    )
     parser.add_argument("--floor", choices=("shared", "own"), help="default: shared, where it lies beside the checkout")
     parser.add_argument("--free", action="store_true", help="leave it to the scheduler what runs on which core")
     return parser.parse_args()

@@ -14,13 +14,14 @@ from typing import IO, Any
 
 import attrs
 
-from .results import ENGINE, FLOOR
+from .results import ENGINE, FLOOR, GUARDED
 
 ROOT = Path(__file__).parents[2]
 SHARED_FLOOR = ROOT.parent / "shared" / "perf" / "floor.py"
 PYTHON = sys.executable
 _ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 Cores = frozenset[int] | None
+_RBAC = """, rbac: {expose_functions: ['match("shop::*")', {metadata: {public: true}}, 'match("bench::*")']}"""
 _PATIENCE = 30.0
 _POLL = 0.0005
 
@@ -54,6 +55,15 @@ def engine() -> Contestant:
     return Contestant(ENGINE, command)
 
 
+def guarded() -> Contestant:
+    """The engine with a listener whose every call passes access control: three filters, of which the last one fits."""
+
+    def command(port: int, folder: Path) -> Sequence[str]:
+        return serve_command(one_listener(port, folder, _RBAC))
+
+    return Contestant(GUARDED, command)
+
+
 def floor(program: Path | None) -> Contestant:
     """The yardstick: a program that takes a port, or the bench's own floor."""
 
@@ -69,10 +79,11 @@ def serve_command(config: Path) -> list[str]:
     return [PYTHON, "-m", "iii_trio", "serve", "--config", str(config)]
 
 
-def one_listener(port: int, folder: Path) -> Path:
-    """A configuration file with one worker listener."""
+def one_listener(port: int, folder: Path, more: str = "") -> Path:
+    """A configuration file with one worker listener; `more` are further keys of it, in YAML's flow style."""
     path = folder / "config.yaml"
-    path.write_text(f"workers:\n  - name: iii-worker-manager\n    config: {{host: 127.0.0.1, port: {port}}}\n")
+    config = f"{{host: 127.0.0.1, port: {port}{more}}}"
+    path.write_text(f"workers:\n  - name: iii-worker-manager\n    config: {config}\n")
     return path
 
 

@@ -3,16 +3,19 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .results import Results, Routed
+from .results import ENGINE, GUARDED, Results, Routed
+from .scaling import PRESENT
 from .startup import TRIO
 from .targets import (
     NAMES,
     Compared,
     beside_p50,
     beside_p99,
+    best_scaling,
     best_start,
     compare,
     compare_fairness,
+    growth,
     saturated_cpu,
     saturated_rate,
     single_cpu,
@@ -33,7 +36,12 @@ _FIGURES = (
 
 def render(results: Results) -> str:
     """The tables of a run."""
-    parts = (_about(results), render_targets(results), _routed(results), _fairness(results), _rest(results))
+    parts = [_about(results), render_targets(results), "### Routed calls\n\n" + _routed(results, ENGINE)]
+    if any(row.contestant == GUARDED for row in results.routed):
+        parts.append("### Routed calls, with access control\n\n" + _routed(results, GUARDED))
+    parts += [_fairness(results), _rest(results)]
+    if results.scaling:
+        parts.append(render_scaling(results))
     return "\n\n".join(parts)
 
 
@@ -61,14 +69,13 @@ def _about(results: Results) -> str:
     )
 
 
-def _routed(results: Results) -> str:
+def _routed(results: Results, who: str) -> str:
     rows = [
-        (NAMES[size], name, *_cells(compare(results, size, figure, best)))
+        (NAMES[size], name, *_cells(compare(results, size, figure, best, who)))
         for name, figure, best in _FIGURES
         for size in _sizes(results.routed)
     ]
-    columns = ("payload", "figure", "engine", "floor", "ratio", "ratio of each round")
-    return "### Routed calls\n\n" + table(columns, rows)
+    return table(("payload", "figure", who, "floor", "ratio", "ratio of each round"), rows)
 
 
 def _fairness(results: Results) -> str:
@@ -93,6 +100,16 @@ def _rest(results: Results) -> str:
         seconds = best_start(results, what)
         rows.append((f"start, {what}", f"{seconds * 1e3:.0f} ms", f"{seconds / trio:.2f}"))
     return "### In one process, idle, at the start\n\n" + table(("what", "measured", "ratio"), rows)
+
+
+def render_scaling(results: Results) -> str:
+    """What operations cost while more and more is registered."""
+    rows = [
+        (what, *(f"{best_scaling(results, what, present):.1f}" for present in PRESENT), f"{growth(results, what):.2f}")
+        for what in dict.fromkeys(row.what for row in results.scaling)
+    ]
+    columns = ("CPU of the engine, µs", *(f"{present:,} present" for present in PRESENT), "ratio")
+    return "### With more and more registered\n\n" + table(columns, rows)
 
 
 def _times(cost: float, unit: float) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import attrs
 import cattrs
 
-ENGINE, FLOOR = "engine", "floor"
+ENGINE, FLOOR, GUARDED = "engine", "floor", "guarded"
+"""The contestants; `guarded` is the engine behind a listener with access control."""
 
 
 @attrs.frozen
@@ -81,6 +82,16 @@ class Start:
 
 
 @attrs.frozen
+class Scaling:
+    """CPU time of the engine, in microseconds, for one operation while `present` others of its kind are registered."""
+
+    what: str
+    present: int
+    round: int
+    cpu_us: float
+
+
+@attrs.frozen
 class About:
     """Where and how a run was made."""
 
@@ -107,6 +118,8 @@ class Results:
     in_process: InProcess
     idle: Idle
     starts: Sequence[Start]
+    scaling: Sequence[Scaling] = ()
+    """Empty in a record from before it was measured."""
 
 
 def dump(results: Results, path: Path) -> None:

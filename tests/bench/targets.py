@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-from .results import ENGINE, FLOOR, Fairness, Results, Routed
+from .results import ENGINE, FLOOR, GUARDED, Fairness, Results, Routed
+from .scaling import PRESENT
 from .startup import DEFAULTS, ONE_LISTENER, TRIO
 
 _OF_FLOOR = "times the floor"
+_SATURATED = (1.3, 1.1, 1.1, 0.9)
 NAMES = {150: "150 B", 16 * 1024: "16 KiB", 64 * 1024: "64 KiB", 1024 * 1024: "1 MiB"}
 
 
@@ -68,11 +70,15 @@ def beside_p99(measured: Fairness) -> float:
 
 
 def compare(
-    results: Results, size: int, figure: Callable[[Routed], float], best: Callable[[Sequence[float]], float] = min
+    results: Results,
+    size: int,
+    figure: Callable[[Routed], float],
+    best: Callable[[Sequence[float]], float] = min,
+    who: str = ENGINE,
 ) -> Compared:
-    """A figure of routed calls of one size."""
+    """A figure of routed calls of one size, of the engine or of a variant of it."""
     rows = [row for row in results.routed if row.size == size]
-    return _compared([(row.contestant, row.round, figure(row)) for row in rows], best)
+    return _compared([(row.contestant, row.round, figure(row)) for row in rows], best, who)
 
 
 def compare_fairness(results: Results, worker: str, figure: Callable[[Fairness], float]) -> Compared:
@@ -81,9 +87,11 @@ def compare_fairness(results: Results, worker: str, figure: Callable[[Fairness],
     return _compared([(row.contestant, row.round, figure(row)) for row in rows], min)
 
 
-def _compared(figures: Sequence[tuple[str, int, float]], best: Callable[[Sequence[float]], float]) -> Compared:
-    engine = {round_: value for who, round_, value in figures if who == ENGINE}
-    floor = {round_: value for who, round_, value in figures if who == FLOOR}
+def _compared(
+    figures: Sequence[tuple[str, int, float]], best: Callable[[Sequence[float]], float], who: str = ENGINE
+) -> Compared:
+    engine = {round_: value for contestant, round_, value in figures if contestant == who}
+    floor = {round_: value for contestant, round_, value in figures if contestant == FLOOR}
     ratios = [engine[round_] / floor[round_] for round_ in sorted(engine)]
     return Compared(best(list(engine.values())), best(list(floor.values())), ratios)
 
@@ -93,15 +101,28 @@ def best_start(results: Results, what: str) -> float:
     return min(start.seconds for start in results.starts if start.what == what)
 
 
+def best_scaling(results: Results, what: str, present: int) -> float:
+    """The least CPU time of an operation at a level, in microseconds."""
+    return min(row.cpu_us for row in results.scaling if (row.what, row.present) == (what, present))
+
+
+def growth(results: Results, what: str) -> float:
+    """What an operation costs at the highest level, in times of what it costs at the lowest."""
+    return best_scaling(results, what, PRESENT[-1]) / best_scaling(results, what, PRESENT[0])
+
+
 def targets(results: Results) -> list[Target]:
     """Every target, with what this run measured."""
-    return [*_routed(results), *_others(results)]
+    return [*_routed(results), *_others(results), *scaling_targets(results)]
 
 
 def _routed(results: Results) -> Iterator[Target]:
-    for size, limit in zip(NAMES, (1.3, 1.1, 1.1, 0.9), strict=True):
-        cpu = compare(results, size, saturated_cpu).ratio
-        yield Target(f"CPU per call, saturated, {NAMES[size]}", limit, cpu, _OF_FLOOR)
+    for who, where in ((ENGINE, ""), (GUARDED, ", with access control")):
+        if all(row.contestant != who for row in results.routed):
+            continue
+        for size, limit in zip(NAMES, _SATURATED, strict=True):
+            cpu = compare(results, size, saturated_cpu, who=who).ratio
+            yield Target(f"CPU per call, saturated, {NAMES[size]}{where}", limit, cpu, _OF_FLOOR)
     for name, figure in (("p50", single_p50), ("CPU per call", single_cpu)):
         yield Target(f"{name}, one at a time, 150 B", 0.9, compare(results, 150, figure).ratio, _OF_FLOOR)
     beside = compare_fairness(results, "own", beside_p99)
@@ -114,3 +135,10 @@ def _others(results: Results) -> Iterator[Target]:
     yield Target("1,000 idle workers", 25, idle.loaded_mib - idle.empty_mib, "MiB")
     for what in (ONE_LISTENER, DEFAULTS):
         yield Target(f"start to open ports, {what}", 4, best_start(results, what) / trio, "times `import trio`")
+
+
+def scaling_targets(results: Results) -> Iterator[Target]:
+    """What must not grow with what is registered."""
+    for what in dict.fromkeys(row.what for row in results.scaling):
+        unit = f"times that at {PRESENT[0]}"
+        yield Target(f"{what}, {PRESENT[-1]:,} present", 1.3, growth(results, what), unit)

@@ -1,12 +1,17 @@
 """The load reaches what it measures: short runs against real processes."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+from iii_trio.composition import settings_catalogue
+from iii_trio.settings import load_settings
+
 from .idle import connect_idle, measure_idle
-from .processes import Contestant, ProcessFailed, engine, floor, free_port, pinned, run_json, running
+from .processes import Contestant, ProcessFailed, engine, floor, free_port, guarded, pinned, run_json, running
 from .routed import Pace, measure_fairness
+from .scaling import cpu_seconds, measure_scaling
 
 CONTESTANTS = [pytest.param(engine(), id="engine"), pytest.param(floor(None), id="floor")]
 BLINK = Pace(rounds=1, warm_up=0.05, seconds=0.2, probe_seconds=0.3)
@@ -66,3 +71,27 @@ def test_router_and_load_are_kept_where_they_belong() -> None:
     assert place.load
     if len(before) > 1:
         assert place.load.isdisjoint(place.router or ())
+
+
+def test_every_registration_is_measured_at_every_level() -> None:
+    measured = measure_scaling(1, present=(10,))
+    assert len({row.what for row in measured}) == len(measured) == 10
+    assert all(row.cpu_us > 0 for row in measured)
+
+
+def test_the_cpu_time_of_a_process_is_seen_to_the_microsecond() -> None:
+    with running(engine()) as router, connect_idle(router):
+        before = cpu_seconds(router.pid)
+        assert cpu_seconds(router.pid) == before > 0.01  # it sleeps: nothing is added
+        with connect_idle(router):
+            pass
+        assert 0 < cpu_seconds(router.pid) - before < 0.1
+
+
+def test_a_guarded_listener_lets_the_load_pass_by_its_last_filter(tmp_path: Path) -> None:
+    config = Path(guarded().command(49_000, tmp_path)[-1])
+    (listener,) = load_settings(config, {}, settings_catalogue(), "0").listeners()
+    assert listener.port == 49_000
+    assert listener.rbac is not None
+    assert len(listener.rbac.expose_functions) == 3
+    assert "bench::*" in str(listener.rbac.expose_functions[-1])

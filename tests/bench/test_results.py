@@ -6,9 +6,9 @@ import attrs
 import pytest
 
 from .__main__ import DOCUMENT, RECORD
-from .report import BEGIN, END, render, replace_measured
-from .results import ENGINE, FLOOR, Results, Routed, Window, dump, load, percentile
-from .targets import Target, compare, saturated_cpu, saturated_rate, single_p50, targets
+from .report import BEGIN, END, render, render_scaling, replace_measured
+from .results import ENGINE, FLOOR, GUARDED, Results, Routed, Scaling, Window, dump, load, percentile
+from .targets import Target, compare, saturated_cpu, saturated_rate, scaling_targets, single_p50, targets
 
 
 def window(cpu_us: float, per_s: float, p50_us: float = 100.0) -> Window:
@@ -60,6 +60,35 @@ def test_a_slow_engine_misses_the_targets_of_what_is_slow(record: Results) -> No
     slower = {target.what: target.is_met for target in targets(attrs.evolve(record, routed=slow))}
     assert {what for what in equal if equal[what] != slower[what]} == {"CPU per call, saturated, 150 B"}
     assert not equal["CPU per call, one at a time, 150 B"]
+
+
+def test_what_grows_with_the_registrations_misses_its_target(record: Results) -> None:
+    def rows(what: str, *costs: float) -> list[Scaling]:
+        return [Scaling(what, level, 0, cost) for level, cost in zip((500, 1500, 5000), costs, strict=True)]
+
+    second = [Scaling("flat", 5000, 1, 10.9), Scaling("flat", 500, 1, 14.0)]
+    results = attrs.evolve(record, scaling=[*rows("flat", 10.0, 11.0, 12.0), *second, *rows("grows", 1.0, 1.2, 1.31)])
+    flat, grows = scaling_targets(results)
+    assert (flat.measured, flat.is_met) == (1.09, True)
+    assert (grows.measured, grows.is_met) == (1.31, False)
+    assert grows in targets(results)
+    assert "| flat | 10.0 | 11.0 | 10.9 | 1.09 |" in render_scaling(results)
+    assert render(results).endswith(render_scaling(results))
+    assert list(scaling_targets(attrs.evolve(record, scaling=[]))) == []
+
+
+def test_a_guarded_listener_has_targets_where_it_was_measured(record: Results) -> None:
+    plain = [row for row in record.routed if row.contestant != GUARDED]
+    costly = [
+        attrs.evolve(row, contestant=GUARDED, saturated=window(1e6, 1.0)) for row in plain if row.contestant == ENGINE
+    ]
+    before, after = (targets(attrs.evolve(record, routed=rows)) for rows in (plain, [*plain, *costly]))
+    more = [target for target in after if target not in before]
+    assert [target.what for target in more] == [
+        f"CPU per call, saturated, {size}, with access control" for size in ("150 B", "16 KiB", "64 KiB", "1 MiB")
+    ]
+    assert not any(target.is_met for target in more)
+    assert "### Routed calls, with access control" in render(attrs.evolve(record, routed=[*plain, *costly]))
 
 
 def test_a_run_comes_back_from_json(record: Results, tmp_path: Path) -> None:

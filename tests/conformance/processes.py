@@ -102,10 +102,10 @@ class Engine:
 
 
 @contextmanager
-def serving(folder: Path, *, workers_port: int = 0, http_port: int = 0) -> Iterator[Engine]:
+def serving(folder: Path, *, workers_port: int = 0, http_port: int = 0, written: str = CONFIG) -> Iterator[Engine]:
     """Serve with a configuration file in `folder`; ready when entered. Port 0 is a free one."""
     config, log = folder / "engine.yaml", folder / "engine.log"
-    config.write_text(CONFIG.format(http=http_port))
+    config.write_text(written.format(http=http_port))
     log.write_bytes(b"")
     command = [sys.executable, "-m", "iii_trio", "serve", "--config", str(config), "--port", str(workers_port)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}

@@ -33,8 +33,10 @@ class Sdk:
 
 
 SDKS = (
+    Sdk("python-oldest", "python", "0.9.0"),
     Sdk("python-old", "python", "0.11.6"),
     Sdk("python-new", "python", "0.25.0"),
+    Sdk("node-oldest", "node", "0.9.0"),
     Sdk("node-old", "node", "0.11.6"),
     Sdk("node-new", "node", "0.22.1"),
 )
@@ -56,14 +58,14 @@ def install(sdk: Sdk, cache: Path = CACHE) -> Path:
     return folder
 
 
-def worker_command(sdk: Sdk, installed: Path, folder: Path) -> list[str]:
-    """How to run the worker script with this SDK, out of `folder`."""
+def worker_command(sdk: Sdk, installed: Path, folder: Path, script: str = "worker") -> list[str]:
+    """How to run a script, by default the worker's, with this SDK, out of `folder`."""
     if sdk.language == "python":
-        return [str(installed / "bin" / "python"), str(SCRIPTS / "worker.py")]
+        return [str(installed / "bin" / "python"), str(SCRIPTS / f"{script}.py")]
     # Node looks for packages beside the script, as in a project of its own.
-    shutil.copy(SCRIPTS / "worker.mjs", folder)
+    shutil.copy(SCRIPTS / f"{script}.mjs", folder)
     (folder / "node_modules").symlink_to(installed / "node_modules")
-    return [find_node().node, str(folder / "worker.mjs")]
+    return [find_node().node, str(folder / f"{script}.mjs")]
 
 
 @contextmanager

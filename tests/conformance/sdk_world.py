@@ -1,6 +1,7 @@
 """An engine and one worker per published SDK, all connected to it at once."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,11 +17,24 @@ Ask = Callable[[str, str, str, str | None], Exchange]
 
 @attrs.define(eq=False)
 class World:
-    """Where the engine is and what the workers are; `engine` changes when a test starts another one."""
+    """Where the engine is and what the workers are; both change when a test ends one and starts another."""
 
     engine: Engine
-    workers: dict[str, Spawned]
     folder: Path
+    installed: Mapping[Sdk, Path]
+    running: ExitStack
+    workers: dict[str, Spawned] = attrs.field(factory=dict)
+
+    def start_worker(self, sdk: Sdk) -> None:
+        """Start a worker with this SDK, or another one under its name."""
+        url, names = self.engine.url, (every.name for every in SDKS)
+        process = running(self.folder, sdk, self.installed[sdk], "worker", url, url, sdk.name, *names)
+        self.workers[sdk.name] = self.running.enter_context(process)
+
+    def start_engine(self) -> None:
+        """Start another engine on the ports of the one that has ended."""
+        ports = {"workers_port": self.engine.workers_port, "http_port": self.engine.http_port}
+        self.engine = self.running.enter_context(serving(self.folder, **ports))
 
     def ask(self, method: str, target: str, body: str | None = None) -> Answer:
         return ask(self.engine.http, method, target, body).answer
@@ -50,30 +64,28 @@ class World:
 
 
 @contextmanager
-def open_world(folder: Path, installed: Mapping[Sdk, Path], engine: Engine) -> Iterator[World]:
-    """Start a worker of every SDK; all of them serve when entered."""
-    with ExitStack() as stack:
-        workers = {sdk.name: stack.enter_context(_worker(folder, sdk, installed[sdk], engine.url)) for sdk in SDKS}
-        world = World(engine, workers, folder)
-        for name in workers:
-            world.wait_serving(name)
-        yield world
-
-
-@contextmanager
 def open_served_world(folder: Path, installed: Mapping[Sdk, Path]) -> Iterator[World]:
-    """The same with an engine of its own."""
-    with serving(folder) as engine, open_world(folder, installed, engine) as world:
+    """An engine and a worker of every SDK; all of them serve when entered."""
+    with ExitStack() as running:
+        world = World(running.enter_context(serving(folder)), folder, installed, running)
+        for sdk in SDKS:
+            world.start_worker(sdk)
+        for sdk in SDKS:
+            world.wait_serving(sdk.name)
         yield world
 
 
 @contextmanager
-def _worker(folder: Path, sdk: Sdk, installed: Path, url: str) -> Iterator[Spawned]:
-    home = folder / sdk.name
-    home.mkdir()
-    command = [*worker_command(sdk, installed, home), url, sdk.name, *(every.name for every in SDKS)]
+def running(folder: Path, sdk: Sdk, installed: Path, script: str, telemetry: str, *arguments: str) -> Iterator[Spawned]:
+    """A script in a process of its own; `telemetry` is the engine that gets what old packages send elsewhere."""
+    home = Path(tempfile.mkdtemp(prefix=f"{script}-{sdk.name}-", dir=folder))
+    command = [*worker_command(sdk, installed, home, script), *arguments]
+    with spawn(command, home / "worker.log", worker_environment(home, telemetry)) as spawned:
+        yield spawned
+
+
+def worker_environment(home: Path, url: str) -> dict[str, str]:
+    """What a worker gets to see of this process's environment."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("III_", "OTEL_", "PYTHON"))}
     # The Python package 0.11 sends its telemetry to III_URL, not to the engine it was given.
-    env = {**inherited, "HOME": str(home), "III_URL": url, "PYTHONUNBUFFERED": "1"}
-    with spawn(command, home / "worker.log", env) as spawned:
-        yield spawned
+    return {**inherited, "HOME": str(home), "III_URL": url, "PYTHONUNBUFFERED": "1"}

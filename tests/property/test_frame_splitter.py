@@ -29,7 +29,7 @@ def feed(splitter: FrameSplitter, pieces: Iterable[bytes]) -> list[Said]:
             batch: list[bytes | memoryview] = []
             position, incomplete = splitter.split(memoryview(data), position, batch)
             assert len(batch) <= BATCH
-            assert incomplete is None or incomplete.size == 0 or incomplete.size > len(data) - position
+            assert incomplete is None or incomplete == 0 or incomplete > len(data) - position
             heard += map(said, batch)
         rest = data[position:]
     return heard

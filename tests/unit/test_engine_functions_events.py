@@ -3,7 +3,7 @@
 import trio
 from test_engine_functions_world import fires, open_world, outlet_of
 
-from iii_trio.kernel import Function
+from iii_trio.kernel import Function, FunctionRegistry
 from iii_trio.modules.engine_functions import FUNCTIONS_AVAILABLE, WORKERS_AVAILABLE, FeedStatistics
 from iii_trio.protocol.messages import Announcement
 
@@ -203,3 +203,19 @@ async def test_functions_available_skips_lists_that_are_out_of_date(autojump_clo
         sizes = [sum(row["function_id"].startswith("o::") for row in data["functions"]) for data in fires(listener)]
         assert sizes == [0, 3]
         assert world.module.statistics().functions_available.dropped == 2
+
+
+async def test_functions_available_does_not_go_through_the_functions_while_none_changes(autojump_clock, monkeypatch):
+    def refuse(_):
+        raise AssertionError("gone through without need")
+
+    async with open_world() as world:
+        listener = world.worker("listener")
+        subscribe(world, listener, FUNCTIONS_AVAILABLE)
+        await trio.sleep(5.5)
+        with monkeypatch.context() as patch:
+            patch.setattr(FunctionRegistry, "__iter__", refuse)
+            await trio.sleep(60)
+        world.offers(listener, "on::another")
+        await trio.sleep(5)
+        assert len(fires(listener)) == 2

@@ -227,7 +227,7 @@ async def test_a_trigger_by_function_outlives_its_caller(world, autojump_clock):
         "config": {"x": 1},
         "metadata": {"m": 1},
     }
-    world.kernel.events.emit("trigger_accepted", trigger_id)
+    world.kernel.triggers.accepted_by_provider(world.provider, trigger_id)
     started = trio.current_time()
     assert await reply.receive() == {"id": trigger_id}
     assert trio.current_time() == started
@@ -242,7 +242,7 @@ async def test_a_silent_provider_is_taken_to_agree_after_ten_seconds(world, auto
     started = trio.current_time()
     reply = await register(world)
     assert offered(world)["config"] is None
-    world.kernel.events.emit("trigger_accepted", "another")
+    world.kernel.triggers.accepted_by_provider(world.provider, "another")
     answer = await reply.receive()
     assert answer == {"id": offered(world)["id"]}
     assert trio.current_time() - started == 10

@@ -108,7 +108,7 @@ async def test_of_two_late_announcers_the_later_registration_wins() -> None:
     assert owner_of(kernel, "f") is second
     kernel.announce(first, Announcement(version="0.11.6"))
     assert owner_of(kernel, "f") is second
-    assert first.early == second.early == []
+    assert first.early == second.early == {}
 
 
 async def test_a_withdrawn_early_function_does_not_come_back() -> None:
@@ -150,7 +150,7 @@ async def test_the_journal_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         take(kernel, worker, "registerfunction", id=f"f{number}")
     assert worker.namespace == "default"
-    assert worker.early == []
+    assert worker.early == {}
     assert len(worker.functions) == 5
 
 

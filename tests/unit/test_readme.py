@@ -7,14 +7,19 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from iii_trio import __version__
+from iii_trio._policies import make_policies
 from iii_trio.commands._parser import build_parser
 from iii_trio.composition import settings_catalogue
 from iii_trio.engine import resolve_settings
+from iii_trio.kernel import Session
 from iii_trio.modules.http.config import HttpConfig
+from iii_trio.protocol import Payload
+from iii_trio.protocol.access import AuthResult, decode_answer
 from iii_trio.settings import MODULES
 from iii_trio.settings.names import Accepts
 
@@ -73,12 +78,30 @@ def test_without_a_file_it_listens_where_the_readme_says() -> None:
 
 
 def test_the_configuration_shown_is_one(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    text, _ = blocks("yaml")
     (tmp_path / "config.yaml").write_text(text)
     settings = resolve_settings(tmp_path / "config.yaml")
     assert settings.warnings == ()
     assert settings.unbuilt == ()
     assert [entry.options.port for entry in settings.entries if isinstance(entry.options, HttpConfig)] == [3111]
+
+
+async def test_the_guarded_port_is_as_shown(tmp_path: Path) -> None:
+    _, text = blocks("yaml")
+    (tmp_path / "config.yaml").write_text(text)
+    settings = resolve_settings(tmp_path / "config.yaml")
+    own, guests = make_policies(settings.listeners())
+    assert own is None
+    assert guests is not None
+    program: dict[str, Any] = {}
+    exec(programs_with("async def auth"), program)
+    headers = {"authorization": "Bearer s3cret"}
+    said = decode_answer(Payload.of(await program["auth"]({"headers": headers})), AuthResult)
+    session = Session.of(guests, "id", "127.0.0.1", said)
+    names = ("billing::quote", "shop::list", "engine::workers::list")
+    assert [session.refusal("default", name, None) is None for name in names] == [True, True, False]
+    with pytest.raises(PermissionError):
+        await program["auth"]({"headers": {}})
 
 
 def test_actors_alone(tmp_path: Path) -> None:
@@ -94,7 +117,7 @@ def test_embedding(tmp_path: Path) -> None:
 def test_the_worker_of_the_published_sdk_is_python() -> None:
     tree = ast.parse(programs_with("from iii import"))
     assert [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)] == ["greet"]
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
 
 
 def test_the_commands_shown_are_understood() -> None:

@@ -230,7 +230,10 @@ def test_every_key_of_a_listener(load: Any) -> None:
         "idle_timeout_ms": 0,
         "rbac": {
             "auth_function_id": "gate::auth",
-            "expose_functions": ('match("a::*")', {"metadata": {"a": 1}}),
+            "expose_functions": (
+                {"match": "a::*", "metadata": None, "namespace": None},
+                {"match": None, "metadata": {"a": 1}, "namespace": None},
+            ),
             "on_function_registration_function_id": None,
             "on_trigger_registration_function_id": None,
             "on_trigger_type_registration_function_id": None,

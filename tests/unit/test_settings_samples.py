@@ -48,11 +48,30 @@ def test_two_listeners() -> None:  # config 18
     assert [(one.port, one.idle_timeout_ms) for one in settings.listeners()] == [(49134, 180_000), (50002, 60_000)]
 
 
+def test_guarded() -> None:
+    own, guests = load("guarded.yaml", III_GUEST_PORT="50003").listeners()
+    assert (own.rbac, own.middleware_function_id, own.host) == (None, None, "127.0.0.1")
+    assert (guests.port, guests.middleware_function_id) == (50003, "gate::proxy")
+    assert guests.rbac is not None
+    assert [(one.match, one.metadata, one.namespace) for one in guests.rbac.expose_functions] == [
+        ("shop::*", None, None),
+        (None, {"public": True, "tier": 'match("*basic*")'}, None),
+        ("orders::*", None, "orders"),
+        ("engine::functions::list", None, None),
+    ]
+
+
 def test_http() -> None:
     settings = load("http.yaml", HTTP_PORT="4000")
     http = next(entry for entry in settings.entries if entry.module == "iii-http")
     assert http.config is not None
     assert http.config["port"] == 4000
+
+
+def test_http_functions() -> None:
+    settings = load("http-functions.yaml", settings_catalogue())
+    module = next(entry for entry in settings.entries if entry.module == "iii-http-functions")
+    assert module.options.security.url_allowlist == ("*.partner.example", "billing.internal")
 
 
 def test_full_names_every_module() -> None:

@@ -60,6 +60,20 @@ async def test_a_head_without_end_is_refused_at_its_limit() -> None:
     assert refusal_response(refusal).startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize("target", ["//[", "//host/otel", "//]/otel", "/otel/", "otel", "http:/otel", "//", "*"])
+async def test_a_target_that_is_no_known_path_is_refused_whatever_it_looks_like(target: str) -> None:
+    refusal = await _read(HEAD.replace(HEAD.split()[1], target.encode(), 1))
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == 404
+
+
+@pytest.mark.parametrize("target", ["http://[::1]:49134/otel?a=1", "ws://host/otel?a=1#part", "/otel?a=1#part"])
+async def test_a_whole_url_is_a_target_too(target: str) -> None:
+    upgrade = await _read(HEAD.replace(HEAD.split()[1], target.encode(), 1))
+    assert isinstance(upgrade, Upgrade)
+    assert (upgrade.path, upgrade.query) == ("/otel", {"a": ["1"]})
+
+
 def test_refusals_are_whole_answers() -> None:
     assert refusal_response(Refusal(404)) == b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     assert b"allow: GET,HEAD\r\n" in refusal_response(Refusal(405, allow="GET,HEAD"))

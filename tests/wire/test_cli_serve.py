@@ -115,8 +115,8 @@ async def test_the_life_of_an_engine(tmp_path: Path) -> None:
         ]
         assert ports[1] == second  # config 18
         assert ports[0] not in {0, 49134}  # the flag wins over the file, and the port it means is told
+        assert guarded in ports
         assert all(connects(port) for port in (*ports, http))  # config 25
-        assert not connects(guarded)
         warnings = messages(said, "WARN")
         assert sum("public and has no access control" in text for text in warnings) == 1
         assert any(f"worker port {second} is public" in text for text in warnings)
@@ -124,8 +124,7 @@ async def test_the_life_of_an_engine(tmp_path: Path) -> None:
         assert any(
             "engine.yaml:1: workers[5]: module 'modules::cron::CronModule' (iii-cron)" in text for text in unbuilt
         )
-        (refused,) = messages(said, "ERROR")
-        assert f":{guarded} asks for access control" in refused
+        assert messages(said, "ERROR") == []
 
         keep_alive = await trio.open_tcp_stream("127.0.0.1", http)
         await keep_alive.send_all(b"GET /nothing HTTP/1.1\r\nhost: h\r\n\r\n")

@@ -1,5 +1,6 @@
 """The function registry over the wire: ownership, lists and descriptions, services (wire-protocol 4, 9, 13, 14)."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,9 +122,10 @@ async def test_built_in_functions_cannot_be_replaced(world: World, announcement:
     assert {row["function_id"] for row in rows} == ids - {"engine::console::show"}
 
 
-async def test_services_are_accepted_without_effect(world: World) -> None:
+@pytest.mark.parametrize("generation", [LEGACY, MODERN, None])
+async def test_services_are_accepted_without_effect(world: World, generation: Json | None) -> None:
     # wire 65
-    worker, caller = await world.connect(LEGACY), await world.connect()
+    worker, caller = await world.connect(generation), await world.connect()
     await worker.register("orders::place")
     forms: list[Json] = [
         {"id": "orders"},
@@ -250,3 +252,13 @@ async def test_old_readers_get_old_shapes_and_new_ones_new(world: World) -> None
         assert {row["id"] for row in types} == TYPES
     assert set(await old.value("engine::workers::list", {})) == {"workers", "timestamp"}
     assert set(await raw.value("engine::workers::list", {})) == {"workers"}
+
+
+async def test_the_page_explains_every_function_and_trigger_type_of_the_engine(world: World) -> None:
+    # 13
+    page = (Path(__file__).parents[2] / "docs/protocol.md").read_text()
+    caller = await world.connect()
+    types = (await caller.value("engine::triggers::list", {"include_internal": True}))["triggers"]
+    ids = [*await _ids(caller, include_internal=True), *(row["id"] for row in types)]
+    assert len(ids) > 20
+    assert [each for each in ids if f"`{each}`" not in page] == []

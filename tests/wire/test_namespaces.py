@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock
 from wire_client import LEGACY, MODERN, Client, World
 
+REFUSED_MESSAGE = "registrationrejected"
 REFUSED = "FUNCTION_NAMESPACE_CONFLICT"
 
 
@@ -108,6 +109,67 @@ async def test_a_provisional_registration_displaces_nobody(memory_world: World, 
     await _answered_by(caller, silent, "orders::place")  # never announced: a legacy connection (C1)
 
 
+@pytest.mark.parametrize("announced", ["a", None, "never"])
+async def test_a_provisional_registration_gives_way_to_a_settled_worker(
+    memory_world: World, autojump_clock: MockClock, announced: str | None
+) -> None:
+    # wire 23, 88: a worker that announces itself last (Python, Rust) must not keep others out of `default`
+    early, owner, caller = [await memory_world.connect() for _ in range(3)]
+    await early.register("orders::place", "early::one", description="first")
+    await early.register("orders::place", description="last")
+    await early.fence()
+    await _answered_by(caller, early, "orders::place")
+    await owner.announce(MODERN, name="owner")
+    await owner.register("orders::place")
+    assert await owner.fence() == []
+    await _answered_by(caller, owner, "orders::place")
+    assert await early.fence() == []
+    if announced == "never":
+        await trio.sleep(10)  # now a legacy connection (C1), and the later registration counts
+        await _answered_by(caller, owner, "orders::place")
+        await _answered_by(caller, early, "early::one")
+        return
+    await early.announce(MODERN, namespace=announced)
+    conflicts = [message["type"] for message in await early.fence()]
+    assert conflicts == ([REFUSED_MESSAGE] if announced is None else [])
+    await _answered_by(caller, owner, "orders::place")
+    await _answered_by(caller, early, "early::one", namespace=announced)
+    if announced is not None:
+        await _answered_by(caller, early, "orders::place", namespace=announced)
+        told = await caller.value("engine::functions::info", {"function_id": "orders::place", "namespace": "a"})
+        assert told["description"] == "last"
+
+
+@pytest.mark.parametrize("announced", ["a", None, "withdrawn", "never"])
+async def test_a_provisional_trigger_type_displaces_no_provider(
+    memory_world: World, autojump_clock: MockClock, announced: str | None
+) -> None:
+    # wire 59, 92, C2 (a): who announces itself last must not take the triggers of `default` along
+    world = memory_world
+    provider, registrant, early = await world.connect(MODERN), await world.connect(MODERN), await world.connect()
+    await provider.provide("webhook")
+    await provider.fence()
+    await registrant.trigger("t1", "webhook", "on::hook", config={})
+    await registrant.fence()
+    assert [message["id"] for message in await provider.fence()] == ["t1"]
+    await early.provide("webhook")
+    assert await early.fence() == []
+    if announced == "withdrawn":
+        await early.say(type="unregistertriggertype", id="webhook")
+    if announced == "never":
+        await trio.sleep(10)
+    else:
+        await early.announce(MODERN, namespace="a" if announced == "a" else None)
+    takes_over = announced in {None, "never"}
+    assert [message["id"] for message in await early.fence()] == (["t1"] if takes_over else [])
+    rows = (await registrant.value("engine::triggers::list", {"prefix": "webhook"}))["triggers"]
+    assert [row["namespace"] for row in rows] == (["a", "default"] if announced == "a" else ["default"])
+    await world.leave(early)
+    assert await provider.fence() == []
+    listed = await registrant.value("engine::registered-triggers::list", {})
+    assert len(listed["registered_triggers"]) == (0 if takes_over else 1)
+
+
 async def test_modern_names_are_leased_per_namespace(world: World) -> None:
     # wire 89
     first = await world.connect(MODERN, name="billing")
@@ -156,6 +218,7 @@ async def test_a_blank_namespace_is_invalid_and_null_is_none(world: World, blank
         await worker.trigger("t1", "engine::workers-available", "any::one", config={}, **{member: blank})
         result = await worker.hear("triggerregistrationresult")
         assert (result["id"], result["error"]["code"]) == ("t1", "INVALID_NAMESPACE")
+        assert f"`{member}`" in result["error"]["message"]
     assert (await worker.announce(MODERN, namespace=None))["result"] == {"success": True}
     await worker.trigger(
         "t2", "engine::workers-available", "any::one", config={}, namespace=None, trigger_namespace=None

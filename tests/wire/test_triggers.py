@@ -187,12 +187,13 @@ async def test_a_worker_may_register_triggers_of_its_own_type(world: World) -> N
     assert [message["type"] for message in await worker.fence()] == ["triggerregistrationresult"]
 
 
-async def test_the_later_of_two_providers_serves(world: World) -> None:
+@pytest.mark.parametrize("generation", [LEGACY, MODERN])
+async def test_the_later_of_two_providers_serves(world: World, generation: Json) -> None:
     # wire 59
     first, registrant = await _provider(world), await world.connect()
     await registrant.trigger("t1", "webhook", "on::hook", config={})
     assert (await first.hear("registertrigger"))["id"] == "t1"
-    second = await world.connect()
+    second = await world.connect(generation)
     await second.provide("webhook")
     assert [(message["type"], message["id"]) for message in await second.fence()] == [("registertrigger", "t1")]
     await registrant.trigger("t2", "webhook", "on::hook", config={})

@@ -12,12 +12,13 @@ from typing import Final, Protocol
 import attrs
 import trio
 
-from iii_trio.kernel import Bus, Kernel, Trigger
+from iii_trio.kernel import Bus, Kernel, Session, Trigger
+from iii_trio.kernel.labels import shown
 from iii_trio.kernel.triggers import Unbind
 from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import InvocationError
 
-from ._functions import in_order
+from ._functions import in_order, seen_by
 from ._rows import Reader, function_row
 
 _log = logging.getLogger("iii_trio.engine_functions")
@@ -73,7 +74,7 @@ class Feed:
                         metadata=self.trigger.metadata,
                     )
                 except InvocationError as error:
-                    _log.debug("trigger %s could not fire: %s", self.trigger.id, error)
+                    _log.debug("trigger %s could not fire: %s", shown(self.trigger.id), shown(error))
 
 
 class Source(Protocol):
@@ -121,7 +122,7 @@ class Feeds:
     def _note_drop(self, feed: Feed) -> None:
         self._dropped += 1
         if feed.dropped & (feed.dropped - 1) == 0:  # at 1, 2, 4, 8, ...: a stuck subscriber must not flood the log
-            _log.warning("trigger %s is behind: %d events dropped so far", feed.trigger.id, feed.dropped)
+            _log.warning("trigger %s is behind: %d events dropped so far", shown(feed.trigger.id), feed.dropped)
 
     def statistics(self) -> FeedStatistics:
         """Counts, for monitoring."""
@@ -160,25 +161,31 @@ class FunctionEvents:
 
     async def _poll(self, feeds: Feeds, scope: trio.CancelScope) -> None:
         known: set[tuple[str, str]] | None = None
+        seen: int | None = None
         with scope:
             while True:
                 await trio.sleep(POLL_INTERVAL)
+                if self.kernel.functions.changes == seen:
+                    continue
+                seen = self.kernel.functions.changes
                 ids = {(function.namespace, function.id) for function in self.kernel.functions}
                 if ids != known:
                     feeds.publish(self._list())
                 known = ids
 
     def _list(self) -> Callable[[Trigger], Payload]:
-        """All functions as each subscriber can read them (13.9); encoded once per kind of reader."""
+        """The functions each subscriber may know of, as it can read them (11.9, 13.9); encoded once per kind of reader."""
         functions = in_order(self.kernel.functions)
-        lists: dict[Reader, Payload] = {}
+        lists: dict[tuple[Reader, Session | None], Payload] = {}
 
         def payload_for(trigger: Trigger) -> Payload:
             target = self.kernel.functions.find(trigger.namespace, trigger.function_id)
-            reader = Reader.of(target.worker if target is not None else None)
-            if reader not in lists:
-                rows = [function_row(function, reader) for function in functions]
-                lists[reader] = Payload.of({"event": "functions_changed", "functions": rows})
-            return Payload(lists[reader].raw)
+            worker = target.worker if target is not None else None
+            reader = Reader.of(worker)
+            key = (reader, worker.session if worker is not None else None)
+            if key not in lists:
+                rows = [function_row(function, reader) for function in seen_by(worker, functions)]
+                lists[key] = Payload.of({"event": "functions_changed", "functions": rows})
+            return Payload(lists[key].raw)
 
         return payload_for

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from iii_trio.kernel import DEFAULT_NAMESPACE, Call, Function, Kernel, Trigger
+from iii_trio.kernel import DEFAULT_NAMESPACE, Call, Function, Kernel, Trigger, Worker
 from iii_trio.modules.built_in import BuiltIn
 from iii_trio.protocol import Json
-from iii_trio.protocol.errors import InvalidArguments, NotFound
+from iii_trio.protocol.errors import Forbidden, InvalidArguments, NotFound
 
 from . import _schemas as schemas
 from ._inputs import FunctionInfo, ListFunctions
@@ -46,28 +46,45 @@ class FunctionIntrospection:
     def list_functions(self, call: Call, asked: ListFunctions) -> Json:
         """The rows a caller wants, in the shape it can read."""
         reader = Reader.of(call.caller)
-        functions = in_order(self.kernel.functions)
+        functions = seen_by(call.caller, in_order(self.kernel.functions))
         if not asked.include_internal:
             functions = [function for function in functions if not _is_hidden(function, reader)]
         if not reader.is_old:
             functions = _chosen(functions, asked)
         return {"functions": [function_row(function, reader) for function in functions]}
 
-    def info(self, _: Call, asked: FunctionInfo) -> Json:
-        """One description, or a batch in which an unknown id is marked. Raises NotFound, InvalidArguments."""
+    def info(self, call: Call, asked: FunctionInfo) -> Json:
+        """One description, or a batch in which unknown and hidden ids are marked. Raises NotFound, Forbidden, InvalidArguments."""
         targets = triggers_by_target(self.kernel)
         if asked.function_ids is None and asked.function_id is not None:
-            return describe(find_function(self.kernel, asked.function_id, asked.namespace), targets)
+            return describe(self._shown(call.caller, asked.function_id, asked.namespace), targets)
         wanted = tuple(dict.fromkeys(asked.function_ids or ()))
         if asked.function_id is not None or not 1 <= len(wanted) <= _BATCH_LIMIT:
             raise InvalidArguments(f"give either `function_id` or 1 to {_BATCH_LIMIT} `function_ids`")
-        return {"functions": [self._described(function_id, asked.namespace, targets) for function_id in wanted]}
+        return {
+            "functions": [self._described(call.caller, function_id, asked.namespace, targets) for function_id in wanted]
+        }
 
-    def _described(self, function_id: str, namespace: str | None, targets: Targets) -> Row:
+    def _shown(self, reader: Worker | None, function_id: str, namespace: str | None) -> Function:
+        """The function meant. Raises NotFound, or Forbidden if the reader may not know of it (11.9)."""
+        function = find_function(self.kernel, function_id, namespace)
+        if not seen_by(reader, [function]):
+            raise Forbidden(f"Function '{function_id}' is not visible to this session.")
+        return function
+
+    def _described(self, reader: Worker | None, function_id: str, namespace: str | None, targets: Targets) -> Row:
         try:
-            return describe(find_function(self.kernel, function_id, namespace), targets)
+            return describe(self._shown(reader, function_id, namespace), targets)
         except NotFound:
             return {"function_id": function_id, "error": "not_found"}
+        except Forbidden:
+            return {"function_id": function_id, "error": "forbidden"}
+
+
+def seen_by(reader: Worker | None, functions: list[Function]) -> list[Function]:
+    """Those of the functions that a worker may know of: on a guarded listener, what it may call (11.9)."""
+    session = reader.session if reader is not None else None
+    return functions if session is None else [function for function in functions if session.sees(function)]
 
 
 def in_order(functions: Iterable[Function]) -> list[Function]:
@@ -85,10 +102,10 @@ def find_function(kernel: Kernel, function_id: str, namespace: str | None) -> Fu
     function = kernel.functions.find(home, function_id) if home is not None else None
     if function is not None:
         return function
-    where = f"in namespace '{namespace}'" if namespace is not None else "at all"
+    missing = "is not registered" if namespace is None else f"is not registered in namespace '{namespace}'"
     if not candidates:
-        raise NotFound(f"Function '{function_id}' is not registered {where}.")
-    problem = "is ambiguous:" if namespace is None else f"is not registered {where};"
+        raise NotFound(f"Function '{function_id}' {missing}.")
+    problem = "is ambiguous:" if namespace is None else f"{missing};"
     raise NotFound(
         f"Function '{function_id}' {problem} it is registered in namespace(s): {', '.join(candidates)}. "
         "Pass `namespace` to select one."

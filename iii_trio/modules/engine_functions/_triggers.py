@@ -130,7 +130,7 @@ class TriggerIntrospection:
         ]
 
     def _type_info(self, kind: TriggerType) -> Row:
-        return trigger_type_info(kind, sum(trigger.bound is kind for trigger in self.kernel.triggers.live))
+        return trigger_type_info(kind, len(kind.triggers))
 
 
 def _is_asked(trigger: Trigger, function: Function | None, asked: ListTriggers) -> bool:

@@ -7,6 +7,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Call, Function, Kernel, NameConflict, Worker
+from iii_trio.kernel.labels import shown
 from iii_trio.modules.built_in import BuiltIn
 from iii_trio.protocol import Json, decode_announcement
 from iii_trio.protocol.errors import Codes, InputRejected, InvocationError, NotFound
@@ -177,7 +178,7 @@ def _passes(row: Row, asked: ListWorkers) -> bool:
 
 def _dismiss(worker: Worker, conflict: NameConflict) -> None:
     """Tell the newcomer who holds its name and end its connection; one without a connection gets an error."""
-    _log.warning("refused worker %s: %s", worker.id, conflict)
+    _log.warning("refused worker %s: %s", worker.id, shown(conflict))
     if worker.close is None:
         raise InvocationError(str(conflict), code=Codes.WORKER_NAMESPACE_CONFLICT) from conflict
     worker.tell(

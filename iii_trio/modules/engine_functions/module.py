@@ -35,11 +35,13 @@ class EngineFunctionsModule:
       owner: under whose name the functions are registered; the same object for every incarnation.
       tree: gives the supervision tree of the whole engine.
       modules: gives the rows of the modules inside the engine for `engine::workers::list`.
+      more: further functions to offer under the same name.
     """
 
     owner: ModuleOwner
     tree: Tree
     modules: Modules
+    more: Sequence[BuiltIn] = ()
     _workers: Feeds | None = attrs.field(default=None, init=False)
     _functions: Feeds | None = attrs.field(default=None, init=False)
 
@@ -82,4 +84,4 @@ class EngineFunctionsModule:
             TriggerRegistration(kernel),
             TreeIntrospection(self.tree),
         )
-        return [built_in for part in parts for built_in in part.built_ins()]
+        return [*(built_in for part in parts for built_in in part.built_ins()), *self.more]

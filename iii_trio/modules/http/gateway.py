@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import Kernel
+from iii_trio.kernel.labels import shown, shown_lines
 from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import InvocationError
 
@@ -55,7 +56,11 @@ class Gateway:
         except Exception as error:  # noqa: BLE001  # the request boundary: our own bug must not cost the connection
             error_id = self._error_id()
             _log.error(
-                "%s %s failed, error_id %s", request.method, request.path.decode("latin-1"), error_id, exc_info=error
+                "%s %s failed, error_id %s",
+                shown(request.method),
+                shown(request.path.decode("latin-1")),
+                error_id,
+                exc_info=error,
             )
             answer = answers.crash_response(error_id)
         return answer if answer is answers.GATEWAY_TIMEOUT else self._cors.apply(answer, origin)
@@ -103,7 +108,7 @@ class Gateway:
                 return answers.condition_not_met()
             if verdict.is_null:
                 _log.warning(
-                    "condition %s returned nothing, which lets the request through", route.condition_function_id
+                    "condition %s returned nothing, which lets the request through", shown(route.condition_function_id)
                 )
         result = await invoke(route.function_id, metadata=route.metadata)
         return await self._plain(result, route)
@@ -115,7 +120,7 @@ class Gateway:
         value = result.value
         if not answers.is_answer(value) and not route.warned:
             route.warned = True
-            _log.warning("the result of %s has no `body`; its callers over HTTP get {}", route.function_id)
+            _log.warning("the result of %s has no `body`; its callers over HTTP get {}", shown(route.function_id))
         return answers.plain_response(value)
 
     def _failed(self, error: InvocationError, route: Route) -> Response:
@@ -124,12 +129,12 @@ class Gateway:
             _log.error(
                 "%s %s: %s failed with %s: %s, answer %s\n%s",
                 route.method,
-                route.path,
-                route.function_id,
-                error.code,
-                error.message,
-                bytes(answer.body).decode(),
-                error.stacktrace or "",
+                shown(route.path),
+                shown(route.function_id),
+                shown(error.code),
+                shown(error.message),
+                shown(bytes(answer.body).decode()),
+                shown_lines(error.stacktrace or ""),
             )
         return answer
 

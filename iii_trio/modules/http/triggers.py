@@ -7,6 +7,7 @@ from typing import Any, Final
 import attrs
 
 from iii_trio.kernel import Trigger
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import Json, Payload
 from iii_trio.protocol.errors import TriggerRejected
 
@@ -123,15 +124,15 @@ class Binder:
         """Make the trigger's route live; returns what removes it. Raises TriggerRejected."""
         route = route_of(trigger)
         if route.method not in METHODS:
-            _log.warning("Unsupported HTTP method: %s (%s)", route.method, route.path)
+            _log.warning("Unsupported HTTP method: %s (%s)", shown(route.method), shown(route.path))
             return _nothing
         self.routes.add(route)
-        _log.info("[REGISTERED] Endpoint %s %s → %s", route.method, route.path, route.function_id)
+        _log.info("[REGISTERED] Endpoint %s %s → %s", route.method, shown(route.path), shown(route.function_id))
         return lambda: self._unbind(route)
 
     def _unbind(self, route: Route) -> None:
         if self.routes.remove(route):
-            _log.info("[UNREGISTERED] Endpoint %s %s → %s", route.method, route.path, route.function_id)
+            _log.info("[UNREGISTERED] Endpoint %s %s → %s", route.method, shown(route.path), shown(route.function_id))
 
 
 def _nothing() -> None:

@@ -3,12 +3,22 @@
 // Arguments: the engine's URL, the name of this worker, the names of all workers of the test. Its twin is worker.py:
 // the two register the same functions and triggers under their names. It ends when its stdin ends.
 
+import { createRequire } from 'node:module'
+
 import { TriggerAction, registerWorker } from 'iii-sdk'
 
 const [url, name, ...workers] = process.argv.slice(2)
 const iii = registerWorker(url, { workerName: name })
+const oldest = createRequire(import.meta.url)('./node_modules/iii-sdk/package.json').version.startsWith('0.9.')
 const notes = []
+const news = []
 const bound = new Map()
+
+// Release 0.9 wants an object where later ones take the id.
+const register = (id, handler) => iii.registerFunction(oldest ? { id } : id, handler)
+
+// What an application learns of a failed call: release 0.9 rejects with the error object of the wire.
+const failure = ({ code, message }) => ({ code, text: oldest ? `${code}: ${message}` : message })
 
 // The request object as it arrived, without live channels.
 const seen = ({ request_body, response, ...rest }) => rest
@@ -33,6 +43,8 @@ const note = async (data) => {
   notes.push(data)
 }
 
+const die = async () => process.kill(process.pid, 'SIGKILL')
+
 const listNotes = async () => ({ status_code: 200, body: notes })
 
 // Call the function `to` with the body; `void` asks for no answer.
@@ -42,7 +54,7 @@ const relay = async ({ query_params, body }) => {
     const result = await iii.trigger({ function_id: query_params.to, payload: body, ...action })
     return { status_code: 200, body: { result: result ?? null, worker_id: iii.workerId } }
   } catch (error) {
-    return { status_code: 200, body: { code: error.code, text: error.message } }
+    return { status_code: 200, body: failure(error) }
   }
 }
 
@@ -55,9 +67,21 @@ const fire = async ({ body }) => {
   return { status_code: 200, body: { fired: triggers.map(({ function_id }) => function_id) } }
 }
 
+// What the lists of release 0.9 read, and the news of functions that came last.
+const lists = async () => {
+  const [functions, workers, triggers] = await Promise.all([iii.listFunctions(), iii.listWorkers(), iii.listTriggers()])
+  const body = {
+    functions: functions.map((row) => row.function_id).sort(),
+    workers: workers.map((row) => row.name ?? '').sort(),
+    triggers: [...new Set(triggers.map((row) => row.trigger_type))].sort(),
+    news,
+  }
+  return { status_code: 200, body }
+}
+
 const serve = (method, path, id, handler) => {
   const function_id = `${name}::${id}`
-  iii.registerFunction(function_id, handler)
+  register(function_id, handler)
   iii.registerTrigger({ type: 'http', function_id, config: { api_path: `${name}/${path}`, http_method: method } })
 }
 
@@ -65,6 +89,7 @@ iii.registerTriggerType(
   { id: `${name}-hook`, description: 'fired by hand' },
   {
     registerTrigger: async (trigger) => {
+      if ('refuse' in trigger.config) throw new Error('nobody may have this one')
       bound.set(trigger.id, trigger)
     },
     unregisterTrigger: async ({ id }) => {
@@ -72,13 +97,19 @@ iii.registerTriggerType(
     },
   },
 )
-for (const [id, handler] of Object.entries({ add, same, note })) iii.registerFunction(`${name}::${id}`, handler)
+for (const [id, handler] of Object.entries({ add, same, note, die })) register(`${name}::${id}`, handler)
 serve('GET', 'items/:id', 'show', show)
 serve('POST', 'items', 'create', create)
 serve('GET', 'fail', 'fail', fail)
 serve('POST', 'relay', 'relay', relay)
 serve('POST', 'fire', 'fire', fire)
+if (iii.listFunctions) {
+  serve('GET', 'lists', 'lists', lists)
+  iii.onFunctionsAvailable((functions) => news.push(functions.map((row) => row.function_id).sort()))
+}
+if (iii.registerService) iii.registerService({ id: name, description: 'nothing depends on it' })
 for (const worker of workers) {
+  iii.registerTrigger({ type: `${worker}-hook`, function_id: `${name}::note`, config: { refuse: name } })
   iii.registerTrigger({ type: `${worker}-hook`, function_id: `${name}::note`, config: { of: name } })
 }
 serve('GET', 'notes', 'notes', listNotes) // the last: when it answers, all is registered

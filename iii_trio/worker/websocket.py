@@ -9,10 +9,9 @@ import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.events import TextMessage
 
-from ._errors import LinkLost
 from ._nursery import open_bare_nursery
 from ._outbox import MAX_MESSAGE
-from ._wire import Address, OpenStream, Wire
+from .wire import Address, LinkLost, OpenStream, Wire
 
 _HANDSHAKE: Final = 10.0
 _UNREAD_MESSAGES: Final = 16

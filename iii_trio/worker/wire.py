@@ -9,6 +9,12 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
+from iii_trio.protocol.errors import IIIError
+
+
+class LinkLost(IIIError):
+    """There is no connection, or no longer; the text says why. Workers reconnect and never let it out."""
+
 
 class Wire(Protocol):
     """An open connection. Every method raises LinkLost once it has ended."""
