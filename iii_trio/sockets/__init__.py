@@ -1,10 +1,10 @@
 """Frames in and out: the seam to the network, WebSockets driven in batches, bounded outboxes, heartbeats."""
 
-from .frames import BATCH, MAX_FRAME, MAX_MESSAGE, FrameSplitter
-from .handshake import KnownPath, Refusal, Upgrade, read_upgrade, refusal_response
+from .frames import BATCH, MAX_FRAME, MAX_MESSAGE, FrameSplitter, binary_header, close_frame, frame_header
+from .handshake import KnownPath, Query, Refusal, Upgrade, read_upgrade, refusal_response
 from .heartbeat import Heartbeat
 from .large import SpareBuffers
-from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn
+from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn, without_first
 from .reasons import CLOSE_CODES, CloseReason
 from .stream import BROKEN, RECEIVE_SIZE, ByteStream, SocketStream, TrioStream, own_stream
 from .websocket import Message, WebSocket
@@ -25,6 +25,7 @@ __all__ = [
     "Outbox",
     "OutboxLimits",
     "OutboxStatistics",
+    "Query",
     "Refusal",
     "SocketStream",
     "SpareBuffers",
@@ -32,7 +33,11 @@ __all__ = [
     "Turn",
     "Upgrade",
     "WebSocket",
+    "binary_header",
+    "close_frame",
+    "frame_header",
     "own_stream",
     "read_upgrade",
     "refusal_response",
+    "without_first",
 ]

@@ -25,7 +25,9 @@ from iii_trio.sockets import (
     refusal_response,
 )
 
+from .pieces import pieces_of
 from .recipe import Recipe
+from .requests import requests
 
 HEADER = 14
 """Bytes of the longest frame header."""
@@ -33,16 +35,6 @@ HEADER = 14
 VIOLATIONS: Final = {CloseReason.PROTOCOL_ERROR, CloseReason.NOT_UTF8, CloseReason.TOO_BIG}
 PATHS: Final = KnownPath("/", "/otel")
 Said = tuple[str, bytes]
-
-
-def pieces_of(data: bytes) -> tuple[bytes, list[bytes]]:
-    """An input as the bytes of a connection, and as the pieces in which they come: its first bytes say where it is cut."""
-    count = data[0] % 8 if data else 0
-    cuts, stream = data[1 : 1 + 2 * count], data[1 + 2 * count :]
-    places = {int.from_bytes(cuts[at : at + 2], "big") % (len(stream) + 1) for at in range(0, len(cuts) - 1, 2)}
-    edges = sorted(places - {0, len(stream)})
-    pieces = [stream[start:end] for start, end in zip([0, *edges], [*edges, len(stream)], strict=True)]
-    return stream, [piece for piece in pieces if piece]
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
@@ -68,8 +60,8 @@ def split(pieces: Iterable[bytes]) -> Heard:
             assert len(batch) <= BATCH
             heard += [("text" if isinstance(message, bytes) else "binary", bytes(message)) for message in batch]
         rest = bytes(data[position:])
-        assert incomplete is None or incomplete.size <= MAX_FRAME + HEADER
-        assert incomplete is None or len(rest) < max(incomplete.size, HEADER)
+        assert incomplete is None or incomplete <= MAX_FRAME + HEADER
+        assert incomplete is None or len(rest) < max(incomplete, HEADER)
     return Heard(heard, b"".join(splitter.answer), splitter.ended)
 
 
@@ -234,5 +226,5 @@ def _status(response: bytes, method: bytes) -> int:
 
 _UPGRADE: Final = (("connection", "upgrade"), ("upgrade", "websocket"))
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
-    {"frames": frames, "messages": messages, "handshake": handshake}
+    {"frames": frames, "messages": messages, "handshake": handshake, "requests": requests}
 )

@@ -1,8 +1,18 @@
 """The HTTP server of the engine: routes from `http` triggers, answered by functions (http.md)."""
 
-from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig
-from .module import ADDRESS_SERVICE, HttpModule, open_hypercorn
-from .seam import BodyLimitError, Headers, HttpServer, Listeners, Request, RequestHandler, Response, ServerLimits
+from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig, TlsConfig
+from .module import ADDRESS_SERVICE, HttpModule, OpenServer, open_fast, open_hypercorn
+from .seam import (
+    BodyLimitError,
+    Headers,
+    HttpServer,
+    Listeners,
+    Request,
+    RequestHandler,
+    Response,
+    ServerLimits,
+    StreamBroken,
+)
 from .site import BindError, Network
 from .triggers import REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT
 
@@ -21,9 +31,13 @@ __all__ = [
     "HttpServer",
     "Listeners",
     "Network",
+    "OpenServer",
     "Request",
     "RequestHandler",
     "Response",
     "ServerLimits",
+    "StreamBroken",
+    "TlsConfig",
+    "open_fast",
     "open_hypercorn",
 ]

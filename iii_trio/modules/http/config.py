@@ -1,6 +1,6 @@
 """The block of the http module in the configuration file (http.md 2)."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -25,6 +25,22 @@ def _nothing(_: object, __: "attrs.Attribute[Any]", value: tuple[Any, ...]) -> N
     if value:
         raise ValueError(
             "`middleware` is not offered yet: requests would reach their functions unguarded; remove the key"
+        )
+
+
+@attrs.frozen
+class TlsConfig:
+    """Whom browsers and clients are to believe they speak to."""
+
+    cert_file: str = attrs.field(metadata={"doc": "Certificate chain in PEM form, the server's own certificate first."})
+    key_file: str = attrs.field(metadata={"doc": "Private key of the certificate in PEM form, without a passphrase."})
+
+
+def _spoken(config: Any, _: object, tls: TlsConfig | None) -> None:
+    if tls is not None and config.server != "hypercorn":
+        raise ValueError(
+            f"`tls` needs `server: hypercorn`: the server `{config.server}` speaks plain HTTP only; "
+            "set the key, or put a reverse proxy in front"
         )
 
 
@@ -68,6 +84,15 @@ class HttpConfig:
             "doc": "Bytes of a request body; more answers 413. Absent: no limit, but a JSON body of more than 64 MiB answers 413.",
             "minimum": 0,
         },
+    )
+    server: Literal["fast", "hypercorn"] = attrs.field(
+        default="fast",
+        metadata={"doc": "What speaks HTTP: `fast`, the engine's own, or `hypercorn`, slower, with TLS and HTTP/2."},
+    )
+    tls: TlsConfig | None = attrs.field(
+        default=None,
+        validator=_spoken,
+        metadata={"doc": "Serve HTTPS, and HTTP/2 to clients that ask for it. Needs `server: hypercorn`."},
     )
 
     @property

@@ -15,7 +15,7 @@ ENTRY_ID: Final = "iii-http"
 AT_ONCE: Final = frozenset(
     {"port", "host", "default_timeout", "concurrency_request_limit", "cors", "middleware", "body_limit"}
 )
-"""The keys that a running module takes over; others wait for its next start."""
+"""The keys that a running module takes over; others wait for another address or its next start."""
 
 _LIMIT: Final = "concurrency_request_limit"
 
@@ -38,7 +38,7 @@ def _storable(block: Mapping[str, Any], config: HttpConfig) -> dict[str, Any]:
 
 
 def waiting_keys(former: HttpConfig, wanted: HttpConfig) -> list[str]:
-    """The keys that differ and take effect with the next start only."""
+    """The keys that differ and take effect with another address or the next start only."""
     names = [field.name for field in attrs.fields(HttpConfig) if field.name not in AT_ONCE]
     return [name for name in names if getattr(former, name) != getattr(wanted, name)]
 

@@ -17,6 +17,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from .answer import Dates
 from .head import is_strict, refusal
 from .seam import RequestHandler, ServerLimits
 
@@ -40,15 +41,15 @@ class Settings:
     limits: ServerLimits
     config: Config
     stop: trio.Event
-    date: Callable[[], tuple[bytes, bytes]]
+    dates: Dates
 
 
 class Http1(H11Protocol):
     """Hypercorn's HTTP/1.1, narrowed to what this port speaks: no upgrades, strict heads, lower-case names, a `date`."""
 
     def __init__(self, settings: Settings, tasks: TaskGroup, send: Callable[[Event], Awaitable[None]]) -> None:
-        context, state = _Context(settings.stop), ConnectionState({})
-        super().__init__(_no_app, settings.config, context, tasks, state, False, None, None, send)  # type: ignore[arg-type]
+        context, state = Context(settings.stop), ConnectionState({})
+        super().__init__(no_app, settings.config, context, tasks, state, False, None, None, send)  # type: ignore[arg-type]
         self.connection = _Framing(settings.limits.head_size)
         self._settings = settings
         self._head = b""
@@ -122,7 +123,7 @@ class Http1(H11Protocol):
         await self.send(RawData(data=head))
 
     def _date(self, event: h11.Response) -> list[tuple[bytes, bytes]]:
-        return [] if any(name == b"date" for name, _ in event.headers) else [self._settings.date()]
+        return [] if any(name == b"date" for name, _ in event.headers) else [(b"date", self._settings.dates.current())]
 
 
 class _Framing(h11.Connection):
@@ -155,7 +156,7 @@ class _Framing(h11.Connection):
         return event
 
 
-async def _no_app(*_: object) -> None:
+async def no_app(*_: object) -> None:
     """Stands where hypercorn expects an application; requests go to `Exchange` instead."""
 
 
@@ -166,7 +167,9 @@ class _Terminated:
         self.is_set = stop.is_set
 
 
-class _Context(WorkerContext):
+class Context(WorkerContext):
+    """What hypercorn's protocols ask about the program around them."""
+
     def __init__(self, stop: trio.Event) -> None:
         super().__init__(None)
         self.terminated = _Terminated(stop)  # type: ignore[assignment]

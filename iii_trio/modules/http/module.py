@@ -25,11 +25,25 @@ _log = logging.getLogger("iii_trio.http")
 ADDRESS_SERVICE: Final = "http_address"
 
 
-def open_hypercorn(kernel: Kernel) -> HttpServer:
-    """The server used unless another is given. Imported here: hypercorn takes a tenth of a second to load."""
-    from .hypercorn_server import HypercornServer
+OpenServer = Callable[[Kernel, HttpConfig], HttpServer]
 
-    return HypercornServer(now=kernel.clock.now)
+
+def open_fast(kernel: Kernel, config: HttpConfig) -> HttpServer:  # noqa: ARG001  # an `OpenServer`
+    """The engine's own server."""
+    from .fast_server import FastServer
+
+    return FastServer(now=kernel.clock.now)
+
+
+def open_hypercorn(kernel: Kernel, config: HttpConfig) -> HttpServer:
+    """The server that also speaks TLS. Imported here: hypercorn takes a tenth of a second to load. Raises TlsError."""
+    from .hypercorn_server import HypercornServer, open_tls
+
+    return HypercornServer(now=kernel.clock.now, tls=open_tls(config.tls) if config.tls is not None else None)
+
+
+SERVERS: Final[dict[str, OpenServer]] = {"fast": open_fast, "hypercorn": open_hypercorn}
+"""By the value of the key `server`."""
 
 
 @attrs.define(eq=False)
@@ -40,14 +54,14 @@ class HttpModule:
       config: its block in the configuration file.
       owner: the module as the kernel knows it.
       network: opens the listeners.
-      open_server: makes the server that speaks HTTP on them.
+      open_server: makes the server that speaks HTTP on them; None for the one that the settings name.
       live: its configuration entry, whose value counts more than `config` and may change; None: it does not.
     """
 
     config: HttpConfig
     owner: ModuleOwner
     network: Network
-    open_server: Callable[[Kernel], HttpServer] = open_hypercorn
+    open_server: OpenServer | None = None
     live: LiveConfig[HttpConfig] | None = None
     address: tuple[str, int] | None = attrs.field(default=None, init=False)
     _gateway: Gateway = attrs.field(init=False)
@@ -106,7 +120,8 @@ class HttpModule:
         """Serve on the address of `config`, and then let go of the one before. Raises an IIIError that names the address."""
         assert self._sites is not None
         host = config.host.strip("[]")
-        site = Site(self.open_server(kernel), self.network)
+        open_server = self.open_server or SERVERS[config.server]
+        site = Site(open_server(kernel, config), self.network)
         bound = await self._sites.start(site.run, host, self._port(kernel, config), self.handle)
         former, self._site = self._site, site
         self.address = config.host, bound
@@ -134,7 +149,8 @@ class HttpModule:
         former = self._gateway.config
         if self._gateway.stopping or config == former:
             return
-        if (config.host, config.port) != (former.host, former.port):
+        moves = (config.host, config.port) != (former.host, former.port)
+        if moves:
             try:
                 await self._open(self._gateway.kernel, config)
             except IIIError as error:
@@ -143,8 +159,11 @@ class HttpModule:
         self._use(config)
         self._warn(config)
         _log.info("the http module has new settings")
-        if waiting := waiting_keys(former, config):
-            _log.warning("these keys of the http module take effect when it is started again: %s", ", ".join(waiting))
+        if not moves and (waiting := waiting_keys(former, config)):
+            _log.warning(
+                "these keys of the http module take effect with another address, or when it is started again: %s",
+                ", ".join(waiting),
+            )
 
     def _use(self, config: HttpConfig) -> None:
         self._gateway = self._gateway.with_config(config)

@@ -28,10 +28,14 @@ _TRACEPARENT: Final = re.compile(r"((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0
 
 def decode_headers(headers: Headers) -> dict[str, str]:
     """Names to values; of a repeated header the last one, of a value that is not visible ASCII the empty text."""
-    return {
-        name.decode("latin-1"): value.decode() if value.isascii() and not _CONTROL.search(value) else ""
-        for name, value in headers
-    }
+    return {name.decode("latin-1"): _visible(value) for name, value in headers}
+
+
+def _visible(value: bytes) -> str:
+    if not value.isascii():
+        return ""
+    text = value.decode()
+    return text if text.isprintable() or not _CONTROL.search(value) else ""
 
 
 def decode_query(query: bytes) -> dict[str, str]:
@@ -48,8 +52,10 @@ def _decode_form(text: bytes) -> str:
     return unquote_to_bytes(text.replace(b"+", b" ")).decode("utf-8", "replace")
 
 
-def request_payload(match: Match, method: str, query: bytes, headers: dict[str, str], body: bytes) -> Payload:
-    """The request object; `body` is JSON text and goes in as it is."""
+def request_payload(
+    match: Match, method: str, query: bytes, headers: dict[str, str], body: bytes, more: bytes = b""
+) -> Payload:
+    """The request object; `body` is JSON text and goes in as it is. So do `more` members, each with a comma before it."""
     route = match.route
     members = {
         "method": method,
@@ -59,7 +65,7 @@ def request_payload(match: Match, method: str, query: bytes, headers: dict[str, 
         "headers": headers,
         "trigger": {"type": "http", "path": route.path, "method": method},
     }
-    return Payload(msgspec.Raw(b'%b,"body":%b}' % (encode_json(members)[:-1], body)))
+    return Payload(msgspec.Raw(b'%b,"body":%b%b}' % (encode_json(members)[:-1], body, more)))
 
 
 def is_json(headers: dict[str, str]) -> bool:
