@@ -13,6 +13,7 @@ from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
 from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
+from iii_trio.modules.configuration.config import ConfigurationConfig
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.modules.http.config import HttpConfig
 from iii_trio.modules.http_functions.config import HttpFunctionsConfig
@@ -21,13 +22,14 @@ from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerCo
 from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
 from iii_trio.transport import ListenerSettings, WorkerListener
 
+from ._configuration import ADAPTERS, CONFIGURATION, configuration_maker, live_http
 from ._policies import make_policies
 from .network import Network
 
 _log = logging.getLogger("iii_trio.engine")
 ENGINE_FUNCTIONS = "iii-engine-functions"
 HTTP_FUNCTIONS = "iii-http-functions"
-_ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager"}
+_ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager", CONFIGURATION}
 _INTENSITY, _PERIOD = 3, 30.0
 
 
@@ -54,7 +56,8 @@ class RestartLimits:
 def settings_catalogue(modules: ModuleCatalogue = CATALOGUE) -> Catalogue:
     """What configuration files may name: the built-in modules of this release and every registered one."""
     own: dict[str, type[Any] | None] = dict.fromkeys(modules.modules)
-    return Catalogue(modules={"iii-http": HttpConfig, HTTP_FUNCTIONS: HttpFunctionsConfig, **own})
+    built_in = {CONFIGURATION: ConfigurationConfig, "iii-http": HttpConfig, HTTP_FUNCTIONS: HttpFunctionsConfig}
+    return Catalogue(modules={**built_in, **own}, adapters={CONFIGURATION: ADAPTERS})
 
 
 @attrs.define(eq=False, repr=False)
@@ -103,7 +106,8 @@ class Composition:
 
     def _modules(self) -> Supervisor:
         specs = [self._module(ENGINE_FUNCTIONS, ENGINE_FUNCTIONS, self._engine_functions)]
-        for entry in self.settings.entries:
+        entries = sorted(self.settings.entries, key=lambda entry: entry.module != CONFIGURATION)  # others read from it
+        for entry in entries:
             make = self._maker(entry)
             if make is not None:
                 specs.append(self._module(entry.instance, entry.written, make))
@@ -124,15 +128,17 @@ class Composition:
         if entry.module in self.catalogue.modules:  # one of these may take the place of a built-in one
             return partial(self._phases, entry.module, entry.config)
         if entry.module == "iii-http":
-            return partial(self._http, entry.options)
+            return partial(self._http, entry)
+        if entry.module == CONFIGURATION:
+            return configuration_maker(entry, self.environment)
         if entry.module == HTTP_FUNCTIONS:
             return partial(self._http_functions, entry.options)
         return None
 
-    def _http(self, config: HttpConfig, owner: ModuleOwner) -> RunningModule:
+    def _http(self, entry: ModuleEntry, owner: ModuleOwner) -> RunningModule:
         from iii_trio.modules.http import HttpModule
 
-        return HttpModule(config, owner, self.network)
+        return HttpModule(entry.options, owner, self.network, live=live_http(entry))
 
     def _http_functions(self, config: HttpFunctionsConfig, owner: ModuleOwner) -> RunningModule:
         from iii_trio.modules.http_functions import HttpFunctionsModule

@@ -22,6 +22,7 @@ from iii_trio.settings import ModuleEntry, Settings, WorkerListenerConfig
 from iii_trio.sockets import OutboxLimits
 from iii_trio.transport import ListenerStatistics
 
+from ._configuration import in_memory
 from ._notices import log_notices
 from .composition import Budgets, Composition, RestartLimits, settings_catalogue
 from .network import Network, TcpNetwork
@@ -219,7 +220,8 @@ async def open_engine(
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
-      env: for `${VAR}` in configuration files, and for the secrets of HTTP-invoked functions.
+      env: for `${VAR}` in configuration files and in configuration values, and for the secrets of HTTP-invoked
+        functions.
       on_created: called with the engine before its parts start (to listen to kernel events, say).
 
     Raises:
@@ -329,7 +331,7 @@ def resolve_settings(
 
             return reading.load_settings(Path(config), env, known, __version__)
         case _:
-            return reading.build_settings(config, known, env=env)
+            return in_memory(reading.build_settings(config, known, env=env))
 
 
 def _with_default_modules(settings: Settings, catalogue: ModuleCatalogue) -> Settings:

@@ -446,7 +446,7 @@ async def test_a_builder_can_build_again() -> None:
     for _ in range(2):
         async with trio.open_nursery() as nursery:
             engine = await serve(nursery, builder)
-            assert await engine.invoke("engine::functions::list", {}) == {"functions": []}
+            assert await engine.invoke("engine::functions::list", {"prefix": "test::"}) == {"functions": []}
             engine.request_stop()
         await builder.build()
 
@@ -521,7 +521,7 @@ async def test_where_a_builder_takes_its_configuration_from(tmp_path: Path) -> N
     for configured in (EngineBuilder().config_file(file), EngineBuilder().with_config_path(str(file))):
         built = await configured.add_worker("test::Probe", {"as": "second"}).build()
         assert ports(built) == [("0.0.0.0", 50001)]
-        assert modules(built) == ["test::Probe", "test::Probe#1", "iii-http-functions"]
+        assert modules(built) == ["test::Probe", "test::Probe#1", "iii-http-functions", "configuration"]
         assert [entry.module for entry in built.engine_handle().composition.settings.unbuilt] == ["iii-cron"]
     assert ports(await EngineBuilder().config_file(file).address(":50002").build()) == [("0.0.0.0", 50002)]
     assert ports(await EngineBuilder().add_module("test::Probe").build()) == [("0.0.0.0", 49134)]
@@ -543,6 +543,23 @@ async def test_a_module_that_always_starts_is_there_once(tmp_path: Path) -> None
         built = await configured.add_module("iii-http-functions", security).build()
         entries = built.engine_handle().composition.settings.entries
         assert [entry.config for entry in entries if entry.module == "iii-http-functions"] == [security]
+
+
+@pytest.mark.parametrize(
+    ("builder", "adapter"),
+    [
+        (EngineBuilder(), "memory"),
+        (EngineBuilder().with_config({}), "memory"),
+        (EngineBuilder().default_config(), "fs"),
+        (EngineBuilder().with_config({"workers": [{"name": "configuration"}]}), "fs"),
+    ],
+)
+async def test_only_an_engine_of_a_mapping_keeps_configuration_values_in_memory(
+    builder: EngineBuilder, adapter: str
+) -> None:
+    built = await builder.add_module("test::Probe").build()
+    entries = built.engine_handle().composition.settings.entries
+    assert [entry.adapter.name for entry in entries if entry.adapter is not None] == [adapter]
 
 
 async def test_a_module_added_to_the_defaults_takes_the_place_of_its_default_entry() -> None:
