@@ -3,6 +3,7 @@
 from ._kernel import Kernel, KernelStatistics, NameConflict
 from .access import MetadataRule, PatternRule, Policy, Rule, Session
 from .bus import DEFERRED, Bus
+from .channels import Channel, ChannelLimits, ChannelRegistry, ChannelStatistics, EndTaken, Item
 from .clock import Clock, Ids, SystemClock, TrioClock
 from .events import KernelEvents
 from .functions import Call, Function, FunctionRegistry, Handler, OwnershipConflict
@@ -18,12 +19,18 @@ __all__ = [
     "Bind",
     "Bus",
     "Call",
+    "Channel",
+    "ChannelLimits",
+    "ChannelRegistry",
+    "ChannelStatistics",
     "Clock",
+    "EndTaken",
     "Function",
     "FunctionRegistry",
     "Handler",
     "Ids",
     "Invocation",
+    "Item",
     "Kernel",
     "KernelEvents",
     "KernelStatistics",

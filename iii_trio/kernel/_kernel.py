@@ -9,6 +9,7 @@ from iii_trio.protocol.errors import IIIError
 from iii_trio.protocol.messages import Announcement
 
 from .bus import Bus
+from .channels import ChannelLimits, ChannelRegistry, ChannelStatistics
 from .clock import Clock, Ids, SystemClock
 from .events import KernelEvents
 from .functions import FunctionRegistry, FunctionStatistics
@@ -37,6 +38,7 @@ class KernelStatistics:
     invocations: LedgerStatistics
     refused: int
     services: int
+    channels: ChannelStatistics
 
 
 @attrs.define(eq=False, repr=False)
@@ -49,6 +51,7 @@ class Kernel:
     clock: Clock = attrs.field(factory=SystemClock)
     ids: Ids = attrs.field(factory=Ids)
     limits: Limits = attrs.field(factory=Limits)
+    channel_limits: ChannelLimits = attrs.field(factory=ChannelLimits)
     events: KernelEvents = attrs.field(factory=KernelEvents)
     services: ServiceRegistry = attrs.field(factory=ServiceRegistry)
     invocations: DynamicSupervisor = attrs.field(factory=lambda: DynamicSupervisor("invocations"))
@@ -59,12 +62,14 @@ class Kernel:
     ledger: Ledger = attrs.field(init=False)
     bus: Bus = attrs.field(init=False)
     registrations: Registrations = attrs.field(init=False)
+    channels: ChannelRegistry = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.functions = FunctionRegistry(self.events)
         self.triggers = TriggerRegistry(self.events)
         self.ledger = Ledger(self.events)
         self.bus = Bus(self.functions, self.ledger, self.invocations, self.ids, self.limits)
+        self.channels = ChannelRegistry(self.clock, self.ids, self.channel_limits)
         self.registrations = Registrations(self.functions, self.triggers, self.services)
 
     def connect(self, worker_id: str | None = None, **details: Any) -> Worker:
@@ -130,4 +135,5 @@ class Kernel:
             self.ledger.statistics(),
             self.bus.refused,
             self.services.statistics(),
+            self.channels.statistics(),
         )

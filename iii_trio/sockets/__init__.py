@@ -1,7 +1,7 @@
 """Frames in and out: the seam to the network, WebSockets driven in batches, bounded outboxes, heartbeats."""
 
-from .frames import BATCH, MAX_FRAME, MAX_MESSAGE, FrameSplitter
-from .handshake import KnownPath, Refusal, Upgrade, read_upgrade, refusal_response
+from .frames import BATCH, MAX_FRAME, MAX_MESSAGE, FrameSplitter, binary_header, close_frame, frame_header
+from .handshake import KnownPath, Query, Refusal, Upgrade, read_upgrade, refusal_response
 from .heartbeat import Heartbeat
 from .large import SpareBuffers
 from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn
@@ -25,6 +25,7 @@ __all__ = [
     "Outbox",
     "OutboxLimits",
     "OutboxStatistics",
+    "Query",
     "Refusal",
     "SocketStream",
     "SpareBuffers",
@@ -32,6 +33,9 @@ __all__ = [
     "Turn",
     "Upgrade",
     "WebSocket",
+    "binary_header",
+    "close_frame",
+    "frame_header",
     "own_stream",
     "read_upgrade",
     "refusal_response",

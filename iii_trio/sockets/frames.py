@@ -30,6 +30,11 @@ def frame_header(size: int) -> bytes:
     return struct.pack("!BBQ", _COMMON, 127, size)
 
 
+def binary_header(size: int) -> bytes:
+    """The header of an unmasked, unfragmented binary frame of `size` bytes."""
+    return b"\x82" + frame_header(size)[1:]
+
+
 def control_frame(opcode: Opcode, data: bytes = b"") -> bytes:
     """A `Ping`, `Pong` or `Close` of this side, ready to be sent."""
     return Frame(opcode, data).serialize(mask=False)

@@ -1,6 +1,7 @@
 """The opening handshake of the worker listener: which path, is it an upgrade, and the exact refusals (wire-protocol 1.1)."""
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import SplitResult, parse_qs
@@ -13,6 +14,7 @@ from .stream import BROKEN, ByteStream
 
 MAX_HEAD = 64 * 1024
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+Query = Mapping[str, Sequence[str]]
 
 
 @attrs.frozen
@@ -20,7 +22,7 @@ class Upgrade:
     """An accepted request: where to, with what, and what the peer sent right behind it."""
 
     path: str
-    query: dict[str, list[str]]
+    query: Query
     headers: tuple[tuple[str, str], ...]
     response: bytes
     leftover: bytes
@@ -59,13 +61,30 @@ async def read_upgrade(stream: ByteStream, is_known_path: "KnownPath") -> Upgrad
 
 
 class KnownPath:
-    """Exact paths and prefixes that the listener serves."""
+    """What the listener serves: exact paths, and all paths that are a prefix and one more segment.
 
-    def __init__(self, *paths: str) -> None:
+    Those are asked for with a query that is to make sense: `problem_with` says what is wrong with it, None if nothing is.
+    """
+
+    def __init__(
+        self, *paths: str, prefix: str | None = None, problem_with: Callable[[Query], str | None] = lambda _: None
+    ) -> None:
         self._paths = frozenset(paths)
+        self._prefix, self._problem_with = prefix, problem_with
 
     def __contains__(self, path: str) -> bool:
-        return path in self._paths
+        return path in self._paths or self.segment_of(path) is not None
+
+    def segment_of(self, path: str) -> str | None:
+        """What follows the prefix, None if that is not one segment."""
+        if self._prefix is None or not path.startswith(self._prefix):
+            return None
+        segment = path[len(self._prefix) :]
+        return segment if segment and "/" not in segment else None
+
+    def problem(self, path: str, query: Query) -> str | None:
+        """What is wrong with the query, None if nothing is."""
+        return None if path in self._paths else self._problem_with(query)
 
 
 def _judge(request: h11.Request, leftover: bytes, paths: KnownPath) -> Upgrade | Refusal:
@@ -75,15 +94,17 @@ def _judge(request: h11.Request, leftover: bytes, paths: KnownPath) -> Upgrade |
     if request.method != b"GET":
         is_head = request.method == b"HEAD"
         return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, allow=None if is_head else "GET,HEAD", is_head=is_head)
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers)
-    key, problem = _websocket_key(headers)
-    if key is None:
+    query = parse_qs(target.query, keep_blank_values=True)
+    if (problem := paths.problem(target.path, query)) is not None:
         return Refusal(HTTPStatus.BAD_REQUEST, problem)
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers)
+    key, failed = _websocket_key(headers)
+    if key is None:
+        return Refusal(HTTPStatus.BAD_REQUEST, failed)
     response = (
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
         f"sec-websocket-accept: {accept_key(key)}\r\n\r\n"
     )
-    query = parse_qs(target.query, keep_blank_values=True)
     return Upgrade(target.path, query, headers, response.encode(), leftover, target.query)
 
 

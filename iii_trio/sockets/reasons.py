@@ -16,6 +16,9 @@ class CloseReason(StrEnum):
     REATTACHED = "reattached"
     NAME_CONFLICT = "name_conflict"
     AUTH_FAILED = "auth_failed"
+    CHANNEL_ENDED = "channel_ended"
+    CHANNEL_TAKEN = "channel_taken"
+    CHANNEL_UNREAD = "channel_unread"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     KILLED = "killed"
@@ -33,6 +36,7 @@ CLOSE_CODES = {
     CloseReason.CRASHED: 1011,
     CloseReason.NAME_CONFLICT: None,
     CloseReason.AUTH_FAILED: 1008,
+    CloseReason.CHANNEL_TAKEN: None,
 }
 """Reasons that are said with a `Close` frame, and its status (None = without one; wire-protocol 1.3).
 

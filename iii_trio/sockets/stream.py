@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -48,6 +49,10 @@ class ByteStream(Protocol):
 
     def close(self) -> None:
         """Close at once; never waits, so that it works in a cancelled task."""
+        ...
+
+    def abort(self) -> None:
+        """Close so that the peer cannot take it for a regular end, where the transport can say so; never waits."""
         ...
 
 
@@ -109,6 +114,10 @@ class SocketStream:
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
+    def abort(self) -> None:
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
 
 @attrs.define(eq=False, repr=False)
 class TrioStream:
@@ -144,6 +153,9 @@ class TrioStream:
             self._stream.receive_stream.close()
         else:
             trio.lowlevel.spawn_system_task(trio.aclose_forcefully, self._stream)
+
+    def abort(self) -> None:
+        self.close()
 
 
 def own_stream(stream: trio.abc.Stream, shared: memoryview) -> ByteStream:

@@ -5,12 +5,13 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 
 import attrs
 import trio
 
 from actors import Child, DynamicSupervisor, Exit, MaxChildrenReached, SupervisorStopped
-from iii_trio.kernel import Kernel, Policy, Session
+from iii_trio.kernel import Channel, Kernel, Policy, Session
 from iii_trio.sockets import (
     BROKEN,
     RECEIVE_SIZE,
@@ -32,17 +33,20 @@ from iii_trio.sockets import (
 
 from .access import Gate
 from .admission import Admission
+from .channels import CHANNELS, OUTBOX, ChannelEnd, find_channel, open_end, problem_with
 from .connection import Connection
 from .telemetry import TelemetrySink
 
 _log = logging.getLogger("iii_trio.listener")
 WORKERS, TELEMETRY = "/", "/otel"
-_PATHS = KnownPath(WORKERS, TELEMETRY)
+_PATHS = KnownPath(WORKERS, TELEMETRY, prefix=CHANNELS, problem_with=problem_with)
+_NO_CHANNEL = Refusal(HTTPStatus.NOT_FOUND, "Channel not found")
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _ACCEPT_PAUSE = 0.1
 
 Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
 OpenListeners = Callable[[], Awaitable[Listeners]]
+Peer = Connection | TelemetrySink | ChannelEnd
 
 
 @attrs.frozen
@@ -61,6 +65,7 @@ class ListenerStatistics:
 
     workers: int
     telemetry: int
+    channel_ends: int
     closed: dict[str, int]
     entering: int = 0
 
@@ -81,7 +86,7 @@ class WorkerListener:
 
     _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
     _spares: SpareBuffers = attrs.field(factory=SpareBuffers)
-    _open: dict[str, Admission | Connection | TelemetrySink] = attrs.field(factory=dict)
+    _open: dict[str, Admission | Peer] = attrs.field(factory=dict)
     _closed: Counter[str] = attrs.field(factory=Counter)
     _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -140,6 +145,10 @@ class WorkerListener:
     async def _serve(self, stream: ByteStream, worker_id: str) -> None:
         with trio.move_on_after(self.settings.handshake_timeout) as deadline:
             request = await read_upgrade(stream, _PATHS)
+            channel: Channel | None = None
+            if isinstance(request, Upgrade) and request.path.startswith(CHANNELS):
+                channel = find_channel(self.kernel.channels, request)
+                request = _NO_CHANNEL if channel is None else request
             if isinstance(request, Refusal):
                 self._closed[CloseReason.HANDSHAKE_REFUSED] += 1
                 await _say(stream, refusal_response(request))
@@ -147,21 +156,22 @@ class WorkerListener:
         if deadline.cancelled_caught:
             self._closed[CloseReason.HANDSHAKE_TIMEOUT] += 1
         elif isinstance(request, Upgrade):
-            await self._upgraded(stream, worker_id, request)
+            await self._upgraded(stream, worker_id, request, channel)
 
-    async def _upgraded(self, stream: ByteStream, worker_id: str, request: Upgrade) -> None:
+    async def _upgraded(self, stream: ByteStream, worker_id: str, request: Upgrade, channel: Channel | None) -> None:
         async with trio.open_nursery() as nursery:
-            peer: Admission | Connection | TelemetrySink | None = None
+            peer: Admission | Peer | None = None
 
             def fail(reason: CloseReason) -> None:
                 assert peer is not None  # nothing is sent before there is one
                 peer.stop(reason)
 
-            outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, self.settings.outbox)
+            limits = self.settings.outbox if channel is None else OUTBOX
+            outbox = Outbox(stream, self.turn, partial(nursery.start_soon), fail, limits)
             now = self.kernel.clock.monotonic
             socket = WebSocket(stream, outbox, now, heard_at=now(), spares=self._spares)
             try:
-                self._open[worker_id] = peer = self._newcomer(request, socket, worker_id)
+                self._open[worker_id] = peer = self._newcomer(request, socket, worker_id, channel)
                 socket.begin(request.response, request.leftover)
                 if isinstance(peer, Admission) and (session := await peer.run()) is not None:
                     self._open[worker_id] = peer = self._peer(request, socket, worker_id, session)
@@ -171,8 +181,12 @@ class WorkerListener:
                 self._open.pop(worker_id, None)
                 nursery.cancel_scope.cancel()
 
-    def _newcomer(self, request: Upgrade, socket: WebSocket, worker_id: str) -> Admission | Connection | TelemetrySink:
-        """Who is served first: on a guarded listener somebody who has not been let in yet."""
+    def _newcomer(
+        self, request: Upgrade, socket: WebSocket, worker_id: str, channel: Channel | None
+    ) -> Admission | Peer:
+        """Who is served first: on a guarded listener somebody who has not been let in yet. The key of a channel lets in."""
+        if channel is not None:
+            return open_end(channel, request, socket, self.turn, self._count_end)
         if self.policy is None:
             return self._peer(request, socket, worker_id, None)
         return Admission(self.kernel, self.policy, request, socket, self._count_end)
@@ -205,10 +219,10 @@ class WorkerListener:
 
     def statistics(self) -> ListenerStatistics:
         """Counts, for monitoring."""
-        kinds = Counter(type(peer) for peer in self._open.values())
-        return ListenerStatistics(
-            kinds[Connection], kinds[TelemetrySink], dict(self._closed), entering=kinds[Admission]
-        )
+        kinds = Counter(map(type, self._open.values()))
+        workers, telemetry, entering = kinds[Connection], kinds[TelemetrySink], kinds[Admission]
+        ends = len(self._open) - workers - telemetry - entering
+        return ListenerStatistics(workers, telemetry, ends, dict(self._closed), entering)
 
 
 async def _say(stream: ByteStream, data: bytes) -> None:

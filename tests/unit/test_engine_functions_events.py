@@ -182,7 +182,7 @@ async def test_functions_available_polls_only_for_subscribers(autojump_clock):
         await trio.sleep(5.5)
         world.say(listener, {"type": "unregistertrigger", "id": "sub"})
         await trio.testing.wait_all_tasks_blocked()
-        assert trio.lowlevel.current_statistics().seconds_to_next_deadline == float("inf")
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline > 50  # only the sweep of the channels
         subscribe(world, listener, FUNCTIONS_AVAILABLE)
         await trio.sleep(5.5)
         assert len(fires(listener)) == 2

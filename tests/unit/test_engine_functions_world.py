@@ -18,6 +18,7 @@ from iii_trio.protocol.messages import InvocationResult, InvokeFunction
 ROOT = Node("root", "supervisor", strategy="one_for_one")
 
 BUILT_IN = (
+    "engine::channels::create",
     "engine::functions::info",
     "engine::functions::list",
     "engine::register_trigger",

@@ -1,19 +1,31 @@
 """A kernel, an http module and clients for it: over memory streams in virtual time, or over TCP on a free port."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Literal
 
 import attrs
 import trio
 import trio.testing
 
 from iii_trio.kernel import Call, Function, Kernel, ModuleOwner, Trigger, TrioClock
-from iii_trio.modules.http import HttpConfig, HttpModule, HttpServer, open_hypercorn
+from iii_trio.modules.http import (
+    HttpConfig,
+    HttpModule,
+    HttpServer,
+    OpenServer,
+    RequestHandler,
+    ServerLimits,
+    open_fast,
+    open_hypercorn,
+)
 from iii_trio.protocol import Payload
 
 Handler = Callable[[Call], Any]
+SERVER: ContextVar[Literal["fast", "hypercorn"]] = ContextVar("server", default="fast")
+"""Which server `serving` runs; tests of both ask for the fixture `server`."""
 
 
 class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
@@ -40,8 +52,12 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
 
     async def connect(self, wrap: Callable[[Any], trio.abc.Stream] = lambda stream: stream) -> trio.abc.Stream:
         client, server = trio.testing.memory_stream_pair()
-        await self._send.send(wrap(server))
+        await self.offer(wrap(server))
         return client
+
+    async def offer(self, server: trio.abc.Stream) -> None:
+        """Have it accept the server's side of a stream."""
+        await self._send.send(server)
 
 
 class Wrapped(trio.abc.HalfCloseableStream):
@@ -150,11 +166,31 @@ class Client:
         lines = head.decode("latin-1").split("\r\n")
         fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
         answer = Answer(lines[0], fields, b"")
+        if ("transfer-encoding", "chunked") in fields and not head_only:
+            answer.body = await self._read_chunks()
+            return answer
         size = 0 if head_only or answer.status in {100, 204, 304} else int(answer["content-length"])
         while len(self._buffer) < size:
             await self._more()
         answer.body, self._buffer = self._buffer[:size], self._buffer[size:]
         return answer
+
+    async def _read_chunks(self) -> bytes:
+        body = bytearray()
+        while size := int(await self._until(b"\r\n"), 16):
+            while len(self._buffer) < size + 2:
+                await self._more()
+            body += self._buffer[:size]
+            assert self._buffer[size : size + 2] == b"\r\n"
+            self._buffer = self._buffer[size + 2 :]
+        assert await self._until(b"\r\n") == b""
+        return bytes(body)
+
+    async def _until(self, end: bytes) -> bytes:
+        while end not in self._buffer:
+            await self._more()
+        line, _, self._buffer = self._buffer.partition(end)
+        return line
 
     async def _more(self) -> None:
         data = await self.stream.receive_some(65536)
@@ -244,12 +280,12 @@ async def serving(
     config: HttpConfig | None = None,
     network: Any = None,
     kernel: Kernel | None = None,
-    open_server: Callable[[Kernel], HttpServer] = open_hypercorn,
+    open_server: OpenServer | None = None,
 ) -> AsyncIterator[Rig]:
     """Run a kernel and an http module; over memory streams unless a network is given."""
     kernel = kernel or Kernel(clock=TrioClock())
     network = network or MemoryNetwork()
-    config = config or HttpConfig(host="127.0.0.1", port=0)
+    config = attrs.evolve(config or HttpConfig(host="127.0.0.1", port=0), server=SERVER.get())
     module = HttpModule(config, ModuleOwner("http", "iii-http"), network, open_server)
     async with trio.open_nursery() as nursery:
         await nursery.start(kernel.invocations.run)
@@ -279,3 +315,16 @@ async def run_in(
             await module.run(kernel, task_status=task_status)
     finally:
         ended.set()
+
+
+@asynccontextmanager
+async def serve_handler(
+    listeners: Sequence[trio.abc.Listener[Any]], handler: RequestHandler, limits: ServerLimits | None = None
+) -> AsyncIterator[HttpServer]:
+    """Run only the server, with a handler of the test's own behind it."""
+    made = (open_fast if SERVER.get() == "fast" else open_hypercorn)(Kernel(clock=TrioClock()), HttpConfig())
+    server = attrs.evolve(made, limits=limits or ServerLimits())  # type: ignore[type-var]  # both are attrs classes
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve, listeners, handler)
+        yield server
+        nursery.cancel_scope.cancel()

@@ -110,6 +110,60 @@ async def _request_is_no_upgrade(world: World) -> bytes:
     return b""
 
 
+async def _channel(world: World) -> tuple[str, str]:
+    made = await (await world.connect()).value("engine::channels::create", {})
+    ref = made["writer"]
+    path = f"/ws/channels/{ref['channel_id']}?key={ref['access_key']}&dir="
+    return path + "read", path + "write"
+
+
+@provokes(CloseReason.CHANNEL_ENDED)
+async def _stream_ends(world: World) -> bytes:
+    reading, writing = await _channel(world)
+    peer, writer = await world.raw(), await world.raw()
+    await peer.upgrade(reading)
+    await writer.upgrade(writing)
+    await writer.stream.aclose()
+    await eventually(lambda: bool(world.closed))
+    assert world.closed == {"peer_gone": 1}  # the writer's
+    said = await peer.read_all()
+    await peer.stream.aclose()
+    await eventually(lambda: len(world.closed) == 2)
+    forget(world, CloseReason.PEER_GONE)
+    return said
+
+
+@provokes(CloseReason.CHANNEL_TAKEN)
+async def _end_is_taken(world: World) -> bytes:
+    reading, _ = await _channel(world)
+    first, second = await world.raw(), await world.raw()
+    await first.upgrade(reading)
+    await second.upgrade(reading)
+    said = await second.read_all()
+    await second.stream.aclose()
+    return said
+
+
+@provokes(CloseReason.CHANNEL_UNREAD)
+async def _nobody_reads(world: World) -> bytes:
+    reading, writing = await _channel(world)
+    reader, writer = await world.raw(), await world.raw()
+    await reader.upgrade(reading)
+    await writer.upgrade(writing)
+    await reader.stream.aclose()
+    await eventually(lambda: world.closed == {"peer_gone": 1})
+    await writer.stream.send_all(frame(b"x"))
+    said = await writer.read_all()
+    await eventually(lambda: len(world.closed) == 2)
+    forget(world, CloseReason.PEER_GONE)
+    return said
+
+
+def forget(world: World, reason: CloseReason) -> None:
+    """Leave an end out of the counts that the provocation needed besides."""
+    del world.engine.composition.listeners[0]._closed[reason]
+
+
 @provokes(CloseReason.TOO_MANY_CONNECTIONS)
 async def _house_is_full(world: World) -> bytes:
     world.engine.composition.connections.max_children = 1
@@ -126,6 +180,8 @@ SAID = {
     CloseReason.TOO_BIG: _closes(1009),
     CloseReason.CRASHED: _closes(1011),
     CloseReason.NAME_CONFLICT: b"\x88\x00",
+    CloseReason.CHANNEL_ENDED: b"\x88\x00",
+    CloseReason.CHANNEL_TAKEN: b"\x88\x00",
 }
 IN_VIRTUAL_TIME = {CloseReason.IDLE, CloseReason.SLOW_CONSUMER, CloseReason.HANDSHAKE_TIMEOUT, CloseReason.SHUTDOWN}
 ON_A_GUARDED_LISTENER = {CloseReason.AUTH_FAILED}  # test_access_auth.py
@@ -137,8 +193,13 @@ async def test_every_end_has_its_reason(world: World, reason: CloseReason) -> No
     assert said.endswith(SAID.get(reason, b""))
     assert (b"\x88" in said) == (reason in SAID)
     await world.wait_closed(reason)
-    others = world.engine.kernel.statistics().workers.connected
-    await eventually(lambda: world.engine.statistics().connections.running == others)
+
+    def only_others_are_left() -> bool:
+        statistics = world.engine.statistics()
+        others = statistics.kernel.workers.connected + statistics.listeners[0].channel_ends
+        return statistics.connections.running == others
+
+    await eventually(only_others_are_left)
 
 
 def test_no_reason_is_left_out() -> None:

@@ -14,6 +14,8 @@ from iii_trio.modules.http import CorsConfig, HttpConfig
 from iii_trio.modules.http.gateway import Gateway
 from iii_trio.protocol.errors import InvocationError
 
+pytestmark = pytest.mark.usefixtures("server")
+
 
 async def forever(_: Call) -> None:
     await trio.sleep_forever()

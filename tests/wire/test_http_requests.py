@@ -14,6 +14,8 @@ from iii_trio.modules.http import HttpConfig
 from iii_trio.protocol import Payload
 from iii_trio.protocol.messages import RegisterTrigger, UnregisterTrigger
 
+pytestmark = pytest.mark.usefixtures("server")
+
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -62,7 +64,11 @@ async def test_the_request_object(autojump_clock: MockClock) -> None:
             b'{"sku":"X9", "qty":2}',
         )
         assert answer.status == 200
-        assert answer.json == {  # http 28, 32, 33, 34, 35, 41
+        seen = answer.json
+        refs = {name: seen.pop(name) for name in ("request_body", "response")}
+        assert [ref["direction"] for ref in refs.values()] == ["read", "write"]  # http 39
+        assert {tuple(sorted(ref)) for ref in refs.values()} == {("access_key", "channel_id", "direction")}
+        assert seen == {  # http 28, 32, 33, 34, 35, 41
             "method": "POST",
             "path": "/orders/:orderId/items",
             "path_params": {"orderId": "o%2F77"},

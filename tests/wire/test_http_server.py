@@ -6,6 +6,7 @@ import json
 import logging
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -13,8 +14,18 @@ from http_rig import Client, MemoryNetwork, TcpNetwork, Wrapped, request, run_in
 from trio.testing import MockClock
 
 from iii_trio.kernel import Call, Kernel, ModuleOwner, TrioClock
-from iii_trio.modules.http import ADDRESS_SERVICE, BindError, HttpConfig, HttpModule, ServerLimits
-from iii_trio.modules.http.hypercorn_server import HypercornServer
+from iii_trio.modules.http import (
+    ADDRESS_SERVICE,
+    BindError,
+    HttpConfig,
+    HttpModule,
+    HttpServer,
+    ServerLimits,
+    open_fast,
+    open_hypercorn,
+)
+
+pytestmark = pytest.mark.usefixtures("server")
 
 
 async def forever(_: Call) -> None:
@@ -115,12 +126,17 @@ async def test_what_comes_after_the_end_is_discarded(autojump_clock: MockClock) 
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "POST", "GET"])
-async def test_a_body_that_breaks_in_the_segment_of_its_head(method: str, autojump_clock: MockClock) -> None:
+async def test_a_body_that_breaks_in_the_segment_of_its_head(
+    method: str, server: str, autojump_clock: MockClock
+) -> None:
     async with serving() as rig:
         rig.route("/a", {"body": 1}, "POST")
         client = await rig.connect()
         await client.send(f"{method} /a HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".encode())
-        assert (await client.read()).status == 400
+        unread = {"OPTIONS": 200, "POST": 200, "GET": 405}[
+            method
+        ]  # D-22: an answer that does not need it, then the end
+        assert (await client.read()).status == (400 if server == "hypercorn" else unread)
         assert await client.ends()
 
 
@@ -141,8 +157,10 @@ async def test_the_rest_of_a_broken_chunked_body_is_never_a_request(kind: str, a
         client = await rig.connect()
         head = f"POST /up HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\ncontent-type: {kind}\r\n\r\n"
         await client.send(head.encode(), b"3\r\nabc\r\n", b"zz\r\n" + HEAD + b"\r\n")
-        assert (await client.read()).status == 400  # http 99
+        # D-22: refused; but a body that nobody reads breaks unseen, and its function goes on to its deadline
+        assert (await client.read()).status in ({400} if kind == "application/json" else {400, 504})  # http 99
         assert await client.ends()
+        assert not [call for call in rig.calls if call.payload.value["path"] == "/a"]
 
 
 async def test_upgrades_are_ignored(autojump_clock: MockClock) -> None:
@@ -458,8 +476,9 @@ async def test_a_stop_before_the_start_has_no_effect(autojump_clock: MockClock) 
 
 
 async def test_connections_beyond_the_bound_wait_to_be_accepted(autojump_clock: MockClock) -> None:
-    def small(kernel: Kernel) -> HypercornServer:
-        return HypercornServer(kernel.clock.now, ServerLimits(connections=1))
+    def small(kernel: Kernel, config: HttpConfig) -> HttpServer:
+        server = open_fast(kernel, config) if config.server == "fast" else open_hypercorn(kernel, config)
+        return attrs.evolve(server, limits=ServerLimits(connections=1))  # type: ignore[type-var]  # both are attrs classes
 
     async with serving(open_server=small) as rig:
         rig.route("/a", {"body": 1})
@@ -480,7 +499,7 @@ async def test_a_server_that_fails_at_once_leaves_no_listener(autojump_clock: Mo
             raise ZeroDivisionError
 
     network = MemoryNetwork()
-    module = HttpModule(HttpConfig(), ModuleOwner("h", "h"), network, lambda _: Failing())  # type: ignore[arg-type, return-value]
+    module = HttpModule(HttpConfig(), ModuleOwner("h", "h"), network, lambda *_: Failing())  # type: ignore[arg-type, return-value]
     kernel = Kernel(clock=TrioClock())
     with pytest.raises(ZeroDivisionError):
         await module.run(kernel)

@@ -109,3 +109,11 @@ class OldTrigger(Struct, frozen=True):
 
     id: Annotated[str, Meta(description="The trigger.")]
     trigger_type: Annotated[Text, Meta(description="Its type; the id alone decides.")] = None
+
+
+class NewChannel(Struct, frozen=True):
+    """A data channel (10.1)."""
+
+    buffer_size: Annotated[
+        Annotated[int, Meta(ge=0)] | None, Meta(description="Items buffered at most: 64 unless given, from 1 to 1024.")
+    ] = None

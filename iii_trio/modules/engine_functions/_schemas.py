@@ -27,6 +27,8 @@ FLAG: Final[Json] = {"type": "boolean"}
 
 SUCCESS: Final = record({"success": FLAG})
 CREATED: Final = record({"id": TEXT})
+CHANNEL_REF: Final = record({"channel_id": TEXT, "access_key": TEXT, "direction": {"enum": ["read", "write"]}})
+CHANNEL: Final = record({"writer": CHANNEL_REF, "reader": CHANNEL_REF})
 REMOVED: Final = record({"removed": FLAG})
 
 FUNCTION_ROW: Final = record(

@@ -8,6 +8,7 @@ import trio
 from iii_trio.kernel import Kernel, ModuleOwner
 from iii_trio.modules.built_in import BuiltIn
 
+from ._channels import ChannelCreation
 from ._events import FUNCTION_FEED_LIMIT, WORKER_FEED_LIMIT, Feeds, FeedStatistics, FunctionEvents, WorkerEvents
 from ._functions import FunctionIntrospection
 from ._registration import TriggerRegistration
@@ -50,6 +51,7 @@ class EngineFunctionsModule:
         for built_in in self._built_ins(kernel):
             kernel.functions.add(built_in.function(self.owner))
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(kernel.channels.sweep, name="channels/sweep")
             self._workers = Feeds(kernel.bus, nursery, WorkerEvents(kernel), WORKER_FEED_LIMIT)
             self._functions = Feeds(kernel.bus, nursery, FunctionEvents(kernel, nursery), FUNCTION_FEED_LIMIT)
             serve = kernel.triggers.serve
@@ -82,6 +84,7 @@ class EngineFunctionsModule:
             WorkerIntrospection(kernel, self.modules),
             TriggerIntrospection(kernel),
             TriggerRegistration(kernel),
+            ChannelCreation(kernel.channels),
             TreeIntrospection(self.tree),
         )
         return [*(built_in for part in parts for built_in in part.built_ins()), *self.more]

@@ -1,8 +1,18 @@
 """The HTTP server of the engine: routes from `http` triggers, answered by functions (http.md)."""
 
 from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig
-from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, open_hypercorn
-from .seam import BodyLimitError, Headers, HttpServer, Listeners, Request, RequestHandler, Response, ServerLimits
+from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, OpenServer, open_fast, open_hypercorn
+from .seam import (
+    BodyLimitError,
+    Headers,
+    HttpServer,
+    Listeners,
+    Request,
+    RequestHandler,
+    Response,
+    ServerLimits,
+    StreamBroken,
+)
 from .triggers import REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT
 
 __all__ = [
@@ -20,9 +30,12 @@ __all__ = [
     "HttpServer",
     "Listeners",
     "Network",
+    "OpenServer",
     "Request",
     "RequestHandler",
     "Response",
     "ServerLimits",
+    "StreamBroken",
+    "open_fast",
     "open_hypercorn",
 ]

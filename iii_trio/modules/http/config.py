@@ -1,6 +1,6 @@
 """The block of the http module in the configuration file (http.md 2)."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -61,6 +61,10 @@ class HttpConfig:
             "doc": "Bytes of a request body; more answers 413. Absent: no limit, but a JSON body of more than 64 MiB answers 413.",
             "minimum": 0,
         },
+    )
+    server: Literal["fast", "hypercorn"] = attrs.field(
+        default="fast",
+        metadata={"doc": "What speaks HTTP: `fast`, the engine's own, or `hypercorn`, slower."},
     )
 
     @property

@@ -1,6 +1,7 @@
 """The way of one request through the engine (http.md 8): slot, deadline, route, body, condition, function, answer."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -8,6 +9,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import Kernel
+from iii_trio.kernel.channels import source_of
 from iii_trio.kernel.labels import shown, shown_lines
 from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import InvocationError
@@ -18,6 +20,7 @@ from .cors import CorsPolicy
 from .request import decode_headers, is_json, json_text, request_payload, trace_context
 from .routes import Match, Route, RouteTable
 from .seam import BodyLimitError, Request, Response
+from .streaming import NO_BODY, Body, RequestChannels, Upload, has_body
 
 _log = logging.getLogger("iii_trio.http")
 _ERROR_ID_MASK: Final = (1 << 48) - 1
@@ -80,36 +83,59 @@ class Gateway:
         except InvocationError as error:
             return self._failed(error, match.route)
 
-    async def _body(self, request: Request, headers: dict[str, str]) -> bytes:
-        """The body as JSON text. One that is not JSON is only measured, and only if a limit is configured."""
+    async def _body(self, request: Request, headers: dict[str, str]) -> Body:
+        """The body read as JSON, or on its way."""
         if is_json(headers):
-            return json_text(await request.read_body(self.config.body_in_memory))
-        if self.config.body_limit is not None:
-            await request.measure_body(self.config.body_limit)
-        return b"null"
+            raw = await request.read_body(self.config.body_in_memory)
+            return Body(json_text(raw), source_of(raw))
+        if not has_body(headers):
+            return NO_BODY
+        upload = await Upload.open(request, self.config.body_limit)
+        return Body(b"null", upload.next, upload)
 
-    async def _call(self, match: Match, request: Request, headers: dict[str, str], body: bytes) -> Response:
+    async def _call(self, match: Match, request: Request, headers: dict[str, str], body: Body) -> Response:
         route = match.route
-        payload = request_payload(match, request.method, request.query, headers, body)
+        payload = partial(request_payload, match, request.method, request.query, headers, body.text)
         traceparent, baggage = trace_context(headers)
-        invoke = partial(
-            self.kernel.bus.invoke, payload=payload, namespace=route.namespace, traceparent=traceparent, baggage=baggage
-        )
+        invoke = partial(self.kernel.bus.invoke, namespace=route.namespace, traceparent=traceparent, baggage=baggage)
         if route.condition_function_id is not None:
-            verdict = await invoke(route.condition_function_id)
+            verdict = await invoke(route.condition_function_id, payload())
             if bytes(verdict.raw) == _FALSE:
                 return answers.condition_not_met()
             if verdict.is_null:
                 _log.warning(
                     "condition %s returned nothing, which lets the request through", shown(route.condition_function_id)
                 )
-        result = await invoke(route.function_id, metadata=route.metadata)
-        return await self._plain(result, route)
+        channels = RequestChannels.mint(self.kernel.channels, body)
+        is_streaming = False
+        try:
+            call = partial(invoke, route.function_id, payload(channels.refs), metadata=route.metadata)
+            answer = await self._answered(channels, call, route)
+            is_streaming = answer.stream is not None
+            return answer
+        finally:
+            if not is_streaming:
+                channels.release()
 
-    async def _plain(self, result: Payload, route: Route) -> Response:
-        """The answer for a result. None is no answer: the client waits for one until the deadline (9.3)."""
-        if result.is_null:
-            await trio.sleep_forever()
+    async def _answered(
+        self, channels: RequestChannels, call: Callable[[], Awaitable[Payload]], route: Route
+    ) -> Response:
+        """The first of what the function writes and what it returns; None is no answer, the client waits on (9.3)."""
+        written = channels.answer
+        with trio.CancelScope() as waiting:
+            channels.interrupt_with(partial(waiting.cancel, reason="the answer comes from elsewhere"))
+            try:
+                result = await call()
+            except InvocationError:
+                if not written.is_decided:
+                    raise
+            else:
+                if not (result.is_null or written.is_decided):
+                    return self._plain(result, route)
+            await written.wait_decided()
+        return channels.respond()
+
+    def _plain(self, result: Payload, route: Route) -> Response:
         value = result.value
         if not answers.is_answer(value) and not route.warned:
             route.warned = True

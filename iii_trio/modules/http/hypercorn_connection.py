@@ -2,6 +2,8 @@
 
 import logging
 import math
+import socket
+import struct
 from typing import Final
 
 import attrs
@@ -28,6 +30,7 @@ class Connection:
     _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _idle: bool = attrs.field(default=True, init=False)
     _closing: bool = attrs.field(default=False, init=False)
+    _is_deaf: bool = attrs.field(default=False, init=False)
     _protocol: "Http1" = attrs.field(init=False)
 
     async def run(self) -> None:
@@ -48,6 +51,10 @@ class Connection:
         """Close now unless a request is being answered."""
         if self._reading.deadline < math.inf:
             self._reading.cancel(reason="the server stops")
+
+    def limit_last_words(self, deadline: float) -> None:
+        """Cut the answer that is being written at `deadline`."""
+        self.speaking.deadline = deadline
 
     async def _read(self) -> None:
         while True:
@@ -83,17 +90,27 @@ class Connection:
     async def _write(self, data: bytes) -> None:
         """Send, a piece at a time, each within the write deadline: a client that does not read is given up."""
         view = memoryview(data)
+        if self._is_deaf:
+            return
         try:
             async with self._sending:
                 for start in range(0, len(view), _RECEIVE_SIZE):
                     with trio.fail_after(self.settings.limits.write_timeout):
                         await self.stream.send_all(view[start : start + _RECEIVE_SIZE])
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            self._is_deaf = True
             self._reading.cancel(reason="the client takes no answer")
 
     async def flush(self) -> None:
         """Send what the protocol holds back."""
         await self._protocol.flush()
+
+    def cut(self) -> None:
+        """End at once, in the middle of an answer: the client sees that something is missing."""
+        self._closing = True
+        if isinstance(self.stream, trio.SocketStream):
+            self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._reading.cancel(reason="an answer broke off")
 
     async def _close(self) -> None:
         """End our half; the reader goes on discarding for a moment and then closes."""

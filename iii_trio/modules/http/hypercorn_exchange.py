@@ -1,15 +1,18 @@
 """One request on a connection and its answer: between hypercorn's events and the seam."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import trio
 from hypercorn.trio.task_group import TaskGroup
 
+from .answer import Framing, framing_of, own_fields
 from .head import split_target
 from .hypercorn_protocol import Settings
-from .seam import Request, Response
+from .seam import Request, Response, StreamBroken
 
+_log = logging.getLogger("iii_trio.http")
 _PIECES_AHEAD: Final = 4
 _Send = Callable[[Any], Awaitable[None]]
 
@@ -22,6 +25,10 @@ class Speaker(Protocol):
 
     async def flush(self) -> None:
         """Send what the protocol holds back."""
+        ...
+
+    def cut(self) -> None:
+        """End the connection at once, in the middle of an answer."""
         ...
 
 
@@ -45,12 +52,13 @@ class Exchange:
 
     def __init__(self, connection: Speaker, scope: Any, send: _Send) -> None:
         self._connection, self._scope, self._send = connection, scope, send
-        self._client = trio.CancelScope()
+        self._client, self._is_gone = trio.CancelScope(), False
         self._put, self._pieces = trio.open_memory_channel[bytes](_PIECES_AHEAD)
 
     async def put(self, event: Any) -> None:
         """Take a piece of the body, its end, or the news that the client is gone. Waits while the handler is behind."""
         if event["type"] == "http.disconnect":
+            self._is_gone = True
             self._client.cancel(reason="the client is gone")
             self._put.close()
         elif event["body"]:
@@ -63,19 +71,56 @@ class Exchange:
 
     async def run(self) -> None:
         """Answer, unless the client leaves first. The rest of the body is read before the connection goes on."""
-        settings = self._connection.settings
+        response: Response | None = None
+        is_whole = False
         with self._put, self._pieces:
-            with self._client:
-                response = await settings.handler(self._request())
-            if self._client.cancel_called:
-                return
-            with trio.CancelScope(shield=True) as self._connection.speaking:
-                await self._send(self._head(response))
-                await self._send({"type": "http.response.body", "body": response.body, "more_body": True})
-                await self._connection.flush()
-            if not response.close:
-                await self._discard_rest(settings.limits.drain_timeout)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            try:
+                with self._client:
+                    response = await self._connection.settings.handler(self._request())
+                if response is not None and not self._is_gone:
+                    is_whole = await self._answer(response)
+            finally:
+                if response is not None:
+                    response.release()
+        if is_whole:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _answer(self, response: Response) -> bool:
+        """Send all but the end of the answer; False if it broke off."""
+        framing = framing_of(response, is_head=self._scope["method"] == "HEAD", version=self._scope["http_version"])
+        with trio.CancelScope(shield=True) as self._connection.speaking:
+            await self._send(self._head(response, framing))
+            if response.stream is None:
+                await self._send_body(response.body)
+            await self._connection.flush()
+        if response.stream is not None and not await self._send_stream(response.stream, framing):
+            return False
+        response.release()  # nobody else may take the rest of the request's body now
+        if not response.close:
+            await self._discard_rest(self._connection.settings.limits.drain_timeout)
+        return True
+
+    async def _send_stream(self, stream: Callable[[], Awaitable[bytes]], framing: Framing) -> bool:
+        """Send each piece as it comes; False if the answer ended before its end, and the connection with it."""
+        left = framing.length
+        try:
+            with trio.CancelScope() as self._client:
+                if self._is_gone:
+                    self._client.cancel(reason="the client is gone")
+                while piece := await stream():
+                    if framing.has_body:
+                        piece = piece if left is None else piece[:left]
+                        left = None if left is None else left - len(piece)
+                        await self._send_body(piece)
+                if not (framing.has_body and left):
+                    return True
+        except StreamBroken as error:
+            _log.warning("a streamed answer broke off: %s", error)
+        self._connection.cut()
+        return False
+
+    async def _send_body(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     def _request(self) -> Request:
         path, query = split_target(self._target())
@@ -87,10 +132,10 @@ class Exchange:
         query = self._scope["query_string"]
         return bytes(self._scope["raw_path"] + (b"?" + query if query else b""))
 
-    def _head(self, response: Response) -> dict[str, Any]:
-        headers = list(response.headers)
-        if response.status != 204:
-            headers.append((b"content-length", b"%d" % len(response.body)))
+    def _head(self, response: Response, framing: Framing) -> dict[str, Any]:
+        headers = own_fields(response)
+        if framing.length is not None:
+            headers.append((b"content-length", b"%d" % framing.length))
         if response.close:
             headers.append((b"connection", b"close"))
         return {"type": "http.response.start", "status": response.status, "headers": headers}

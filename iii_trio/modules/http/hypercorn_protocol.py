@@ -17,6 +17,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
+from .answer import Dates
 from .head import is_strict, refusal
 from .seam import RequestHandler, ServerLimits
 
@@ -40,7 +41,7 @@ class Settings:
     limits: ServerLimits
     config: Config
     stop: trio.Event
-    date: Callable[[], tuple[bytes, bytes]]
+    dates: Dates
 
 
 class Http1(H11Protocol):
@@ -122,7 +123,7 @@ class Http1(H11Protocol):
         await self.send(RawData(data=head))
 
     def _date(self, event: h11.Response) -> list[tuple[bytes, bytes]]:
-        return [] if any(name == b"date" for name, _ in event.headers) else [self._settings.date()]
+        return [] if any(name == b"date" for name, _ in event.headers) else [(b"date", self._settings.dates.current())]
 
 
 class _Framing(h11.Connection):

@@ -1,37 +1,15 @@
 """The first server behind the seam: hypercorn's HTTP/1.1 protocol, on listeners that the engine gives."""
 
 from collections.abc import Callable
-from email.utils import formatdate
-from functools import partial
-from typing import Final
 
 import attrs
 import trio
 
+from .answer import Dates
 from .hypercorn_connection import Connection
 from .hypercorn_protocol import Settings, hypercorn_config
+from .listening import Listening
 from .seam import Listeners, RequestHandler, ServerLimits
-
-_LAST_WORDS: Final = 1.0
-
-
-@attrs.frozen(eq=False)
-class _Bounded(trio.abc.Listener[trio.abc.Stream]):
-    """A listener that accepts only while there is room; the system's backlog holds the rest."""
-
-    _listener: trio.abc.Listener[trio.abc.Stream]
-    _room: trio.Semaphore
-
-    async def accept(self) -> trio.abc.Stream:
-        await self._room.acquire()
-        try:
-            return await self._listener.accept()
-        except BaseException:
-            self._room.release()
-            raise
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
 
 
 @attrs.define(eq=False)
@@ -51,10 +29,10 @@ class HypercornServer:
 
     now: Callable[[], float]
     limits: ServerLimits = attrs.field(factory=ServerLimits)
-    _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _stop: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _connections: dict[Connection, None] = attrs.field(factory=dict, init=False)
-    _date: tuple[int, bytes] = attrs.field(default=(0, b""), init=False)
+    _listening: Listening[Connection] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._listening = Listening(self.limits.connections)
 
     async def serve(
         self,
@@ -64,48 +42,15 @@ class HypercornServer:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer."""
-        settings = Settings(handler, self.limits, hypercorn_config(), self._stop, self._date_field)
-        room = trio.Semaphore(self.limits.connections)
-        bounded = [_Bounded(listener, room) for listener in listeners]
-        async with trio.open_nursery() as server:
-            server.start_soon(self._limit_last_words, name="last words")
-            async with trio.open_nursery() as connections:
-                task_status.started()
-                with self._accepting:
-                    await trio.serve_listeners(
-                        partial(self._serve, settings, room), bounded, handler_nursery=connections
-                    )
-                await self._stop.wait()
-            server.cancel_scope.cancel(reason="every connection has ended")
+        settings = Settings(handler, self.limits, hypercorn_config(), self._listening.stop, Dates(self.now))
+
+        def converse(stream: trio.abc.Stream, _: trio.Nursery) -> Connection:
+            return Connection(stream, settings)
+
+        await self._listening.serve(listeners, converse, task_status=task_status)
 
     def stop_accepting(self) -> None:
-        self._accepting.cancel(reason="no more connections are taken")
+        self._listening.stop_accepting()
 
     def request_stop(self) -> None:
-        self.stop_accepting()
-        self._stop.set()
-        for connection in tuple(self._connections):
-            connection.close_if_idle()
-
-    async def _serve(self, settings: Settings, room: trio.Semaphore, stream: trio.abc.Stream) -> None:
-        connection = Connection(stream, settings)
-        self._connections[connection] = None
-        try:
-            await connection.run()
-        finally:
-            del self._connections[connection]
-            room.release()
-
-    async def _limit_last_words(self) -> None:
-        """Answers are written under a shield, so that a stop does not cut them; from its moment on they have one second."""
-        try:
-            await trio.sleep_forever()
-        finally:
-            for connection in self._connections:
-                connection.speaking.deadline = trio.current_time() + _LAST_WORDS
-
-    def _date_field(self) -> tuple[bytes, bytes]:
-        second = int(self.now())
-        if second != self._date[0]:
-            self._date = second, formatdate(second, usegmt=True).encode()
-        return b"date", self._date[1]
+        self._listening.request_stop()

@@ -47,11 +47,25 @@ class Network(Protocol):
         ...
 
 
-def open_hypercorn(kernel: Kernel) -> HttpServer:
-    """The server used unless another is given. Imported here: hypercorn takes a tenth of a second to load."""
+OpenServer = Callable[[Kernel, HttpConfig], HttpServer]
+
+
+def open_fast(kernel: Kernel, config: HttpConfig) -> HttpServer:  # noqa: ARG001  # an `OpenServer`
+    """The engine's own server."""
+    from .fast_server import FastServer
+
+    return FastServer(now=kernel.clock.now)
+
+
+def open_hypercorn(kernel: Kernel, config: HttpConfig) -> HttpServer:  # noqa: ARG001  # an `OpenServer`
+    """The other server. Imported here: hypercorn takes a tenth of a second to load."""
     from .hypercorn_server import HypercornServer
 
     return HypercornServer(now=kernel.clock.now)
+
+
+SERVERS: Final[dict[str, OpenServer]] = {"fast": open_fast, "hypercorn": open_hypercorn}
+"""By the value of the key `server`."""
 
 
 @attrs.define(eq=False)
@@ -62,13 +76,13 @@ class HttpModule:
       config: its block in the configuration file.
       owner: the module as the kernel knows it.
       network: opens the listeners.
-      open_server: makes the server that speaks HTTP on them.
+      open_server: makes the server that speaks HTTP on them; None for the one that `config` names.
     """
 
     config: HttpConfig
     owner: ModuleOwner
     network: Network
-    open_server: Callable[[Kernel], HttpServer] = open_hypercorn
+    open_server: OpenServer | None = None
     address: tuple[str, int] | None = attrs.field(default=None, init=False)
     _server: HttpServer | None = attrs.field(default=None, init=False)
     _gateway: Gateway | None = attrs.field(default=None, init=False)
@@ -81,7 +95,8 @@ class HttpModule:
         """
         self._warn()
         self._gateway = gateway = Gateway(kernel, self.config, RouteTable())
-        self._server = server = self.open_server(kernel)
+        open_server = self.open_server or SERVERS[self.config.server]
+        self._server = server = open_server(kernel, self.config)
         with kernel.when_draining(self.stop_accepting), self._serve_triggers(kernel, Binder(gateway.routes)):
             async with self._listening(self._port(kernel)) as listeners:
                 self.address = self.config.host, self.network.port_of(listeners)

@@ -48,8 +48,10 @@ def _decode_form(text: bytes) -> str:
     return unquote_to_bytes(text.replace(b"+", b" ")).decode("utf-8", "replace")
 
 
-def request_payload(match: Match, method: str, query: bytes, headers: dict[str, str], body: bytes) -> Payload:
-    """The request object; `body` is JSON text and goes in as it is."""
+def request_payload(
+    match: Match, method: str, query: bytes, headers: dict[str, str], body: bytes, more: bytes = b""
+) -> Payload:
+    """The request object; `body` is JSON text and goes in as it is. So do `more` members, each with a comma before it."""
     route = match.route
     members = {
         "method": method,
@@ -59,7 +61,7 @@ def request_payload(match: Match, method: str, query: bytes, headers: dict[str, 
         "headers": headers,
         "trigger": {"type": "http", "path": route.path, "method": method},
     }
-    return Payload(msgspec.Raw(b'%b,"body":%b}' % (encode_json(members)[:-1], body)))
+    return Payload(msgspec.Raw(b'%b,"body":%b%b}' % (encode_json(members)[:-1], body, more)))
 
 
 def is_json(headers: dict[str, str]) -> bool:

@@ -2,12 +2,13 @@
 
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from iii_trio.protocol import Json, encode_json
 from iii_trio.protocol.errors import InvocationError, ModuleUnavailable, Overloaded, ShuttingDown
 
-from .seam import Headers, Response
+from .seam import Headers, Response, nothing_to_release
 
 _log = logging.getLogger("iii_trio.http")
 
@@ -29,6 +30,24 @@ def plain_response(result: Json) -> Response:
     body, typed = value.get("body", {}), any(name == "content-type" for name, _ in fields)
     headers = _clean(fields) if typed else (*_clean(fields), _JSON_TYPE)
     return Response(status, headers, _encode_typed(body) if typed else encode_json(body))
+
+
+def streamed_response(
+    status: int,
+    fields: list[tuple[str, str]],
+    stream: Callable[[], Awaitable[bytes]] | None = None,
+    release: Callable[[], object] = nothing_to_release,
+) -> Response:
+    """The answer that a function writes itself (9.2); without `stream` its body is empty.
+
+    A `content-length` that is a number is the function's to give, here alone; no other framing is.
+    """
+    if status < 200:
+        return Response(500, close=True)
+    if stream is None:
+        return Response(status, _clean(fields))
+    lengths = [(b"content-length", v.encode()) for name, v in fields if name == "content-length" and v.isascii()]
+    return Response(status, (*_clean(fields), *lengths), stream=stream, release=release)
 
 
 def is_answer(result: Json) -> bool:

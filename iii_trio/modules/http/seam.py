@@ -22,13 +22,18 @@ class BodyLimitError(IIIError):
         self.limit = limit
 
 
+class StreamBroken(IIIError):
+    """The writer of a streamed body died before it had finished; the answer cannot be completed."""
+
+
 @attrs.frozen(eq=False)
 class Request:
     """A request whose head is in and whose body may still be on its way.
 
     `path` and `query` are the bytes of the target, without the `?` and not decoded. `receive` waits for the next piece of
-    the body and returns it, empty at the end; what is not received is discarded by the server. The handler is cancelled
-    when the client goes away.
+    the body and returns it, empty at the end; what is not received is discarded by the server. It may be called by
+    another task than the handler's, one at a time, until the answer is complete; it may raise one of
+    `iii_trio.sockets.BROKEN` when the client goes away. The handler is cancelled then.
     """
 
     method: str
@@ -64,14 +69,27 @@ class Request:
             raise BodyLimitError(limit)
 
 
+def nothing_to_release() -> None:
+    """What there is to release of an answer that is whole."""
+
+
 @attrs.frozen
 class Response:
-    """An answer. The server adds `date` and the framing; `close` ends the connection after it."""
+    """An answer. The server adds `date` and the framing; `close` ends the connection after it.
+
+    With `stream` the body comes in pieces, each sent at once: it returns the next piece, empty at the end. The server
+    uses chunked framing (on HTTP/1.0 the end of the connection) unless `headers` has a `content-length`. It is
+    cancelled when the client goes away. It raises StreamBroken if its writer died before finishing; then the server
+    cuts the connection, so that the client can tell. The head is sent before the first call. `release` is called once
+    when the server is done with `stream`, however that came; it does not wait.
+    """
 
     status: int
     headers: Headers = ()
     body: bytes = b""
     close: bool = False
+    stream: Callable[[], Awaitable[bytes]] | None = attrs.field(default=None, repr=False)
+    release: Callable[[], object] = attrs.field(default=nothing_to_release, repr=False)
 
 
 RequestHandler = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,114 @@
+"""How an answer is put on the wire: its head by hand, and a framing that no handler can change (http.md 7.2, 9.4, D-14)."""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+import attrs
+import trio
+
+from .seam import Headers, Response, StreamBroken
+
+_log = logging.getLogger("iii_trio.http")
+
+STATUS_LINES: Final = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+_NO_BODY: Final = frozenset({204, 304})
+_OWNED: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date"})
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+CRASHED: Final = Response(500, close=True)
+
+
+@attrs.define(eq=False)
+class Dates:
+    """The `date` of answers, made once per second of the clock `now` (seconds since the epoch)."""
+
+    now: Callable[[], float]
+    _second: int = -1
+    _text: bytes = b""
+
+    def current(self) -> bytes:
+        """The moment as HTTP writes it."""
+        second = int(self.now())
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True).encode()
+        return self._text
+
+
+@attrs.frozen
+class Framing:
+    """Where the body of an answer ends: after `length` bytes, with a last chunk, or (both None and False) with the connection.
+
+    Without `has_body` nothing follows the head, whatever `length` says.
+    """
+
+    has_body: bool
+    length: int | None
+    is_chunked: bool = False
+
+    @property
+    def ends_connection(self) -> bool:
+        """Whether only the end of the connection tells the client that the body is complete."""
+        return self.has_body and self.length is None and not self.is_chunked
+
+
+def declared_length(headers: Headers) -> int | None:
+    """The `content-length` that a handler gave; None if there is none, or one that is no number."""
+    value = next((value for name, value in headers if name == b"content-length"), b"")
+    return int(value) if _LENGTH.fullmatch(value) else None
+
+
+def framing_of(response: Response, *, is_head: bool, version: str) -> Framing:
+    """The framing of an answer: exact for a plain one; for a streamed one as its handler declares, else chunked (9.4)."""
+    has_body = not is_head and response.status not in _NO_BODY
+    if response.stream is None:
+        return Framing(has_body, None if response.status == 204 else len(response.body))
+    length = declared_length(response.headers) if response.status != 204 else None
+    return Framing(has_body, length, is_chunked=length is None and version == "1.1" and response.status not in _NO_BODY)
+
+
+def own_fields(response: Response) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer without those that are the server's: framing and connection."""
+    return [field for field in response.headers if field[0] not in _OWNED or field[0] == b"date"]
+
+
+def encode_head(response: Response, framing: Framing, date: bytes, connection: bytes) -> bytes | None:
+    """The bytes of a head; `connection` is the value of that field, empty for none.
+
+    None if a field would break out of its line: then nothing of it may be sent.
+    """
+    lines = [STATUS_LINES.get(response.status) or b"HTTP/1.1 %d <none>\r\n" % response.status]
+    for name, value in response.headers:
+        if name not in _OWNED:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        elif name == b"date":
+            date = value
+    if framing.length is not None:
+        lines.append(b"content-length: %d\r\n" % framing.length)
+    elif framing.is_chunked:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    if connection:
+        lines.append(b"connection: %b\r\n" % connection)
+    lines.append(b"date: %b\r\n\r\n" % date)
+    head = b"".join(lines)
+    return head if head.count(b"\n") == head.count(b"\r") == len(lines) + 1 else None
+
+
+def encode_refusal(status: int, date: bytes) -> bytes:
+    """The whole answer to a head that is not taken: nothing but the status (13)."""
+    return b"%bcontent-length: 0\r\nconnection: close\r\ndate: %b\r\n\r\n" % (STATUS_LINES[status], date)
+
+
+async def abandon(stream: Callable[[], Awaitable[bytes]]) -> None:
+    """Tell the source of a streamed body that nobody takes the rest: it is cancelled where it waits."""
+    with trio.CancelScope() as scope:
+        scope.cancel(reason="the client is gone")
+        try:
+            while await stream():
+                pass
+        except StreamBroken:
+            return

@@ -1,0 +1,104 @@
+"""The receiving half of a connection: bytes that have come and are not used yet, and who waits for more."""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+from iii_trio.sockets import BROKEN, ByteStream
+
+_AHEAD: Final = 64 * 1024
+_COMPACT: Final = 256 * 1024
+
+
+@attrs.define(eq=False)
+class Inbound:
+    """What came from the client, from `at` on not used yet. One task at a time asks for more.
+
+    While a request is answered nobody needs more bytes, and only a read shows that the client has left. A read that waits
+    costs a task, which most requests are too short for: the server starts `watch` for those that take long.
+    """
+
+    _stream: ByteStream
+    _left: Callable[[], None]
+    """Called when the client has left while somebody else than the reader works for it; must not wait."""
+
+    data: bytes | bytearray = b""
+    at: int = 0
+    _is_reading: bool = False
+    _watching: trio.CancelScope | None = None
+    _watch_ended: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything that came has been used."""
+        return self.at == len(self.data)
+
+    @property
+    def may_be_watched(self) -> bool:
+        """Whether nobody waits for bytes, and there is room for some."""
+        return not self._is_reading and self._watching is None and len(self.data) - self.at < _AHEAD
+
+    def use(self, end: int) -> None:
+        """Everything before `end` has been used."""
+        if end == len(self.data):
+            self.data, self.at = b"", 0
+        else:
+            self.at = end
+
+    def take(self, size: int) -> bytes:
+        """Use up to `size` bytes of what is there."""
+        end = min(self.at + size, len(self.data))
+        taken = bytes(self.data[self.at : end])
+        self.use(end)
+        return taken
+
+    async def more(self) -> bool:
+        """Wait for bytes and add them; False at the end of the client's sending. Raises one of `BROKEN`."""
+        if self._watching is not None:
+            before = len(self.data)
+            await self.stop_watching()
+            if len(self.data) > before:
+                return True
+        self._is_reading = True
+        try:
+            got = await self._stream.receive(b"")
+        finally:
+            self._is_reading = False
+        self._add(got)
+        return bool(len(got))
+
+    def _add(self, got: memoryview) -> None:
+        if self.is_empty:
+            self.data, self.at = bytes(got), 0
+            return
+        if self.at > _COMPACT or not isinstance(self.data, bytearray):
+            self.data, self.at = bytearray(self.data[self.at :]), 0
+        self.data += got
+
+    def watch(self, nursery: trio.Nursery) -> None:
+        """Read ahead, within a bound, until `more` is asked for; call `left` when the client leaves."""
+        self._watching, self._watch_ended = trio.CancelScope(), trio.Event()
+        nursery.start_soon(self._watch, self._watching, name="client watch")
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                while len(self.data) - self.at < _AHEAD:
+                    got = await self._stream.receive(b"")
+                    if not len(got):
+                        self._left()
+                        break
+                    self._add(got)
+        except BROKEN:
+            self._left()
+        finally:
+            self._watching = None
+            self._watch_ended.set()
+
+    async def stop_watching(self) -> None:
+        """End the reading ahead, if there is any; what it has read stays."""
+        if self._watching is not None:
+            self._watching.cancel(reason="the bytes are wanted")
+            await self._watch_ended.wait()
