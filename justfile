@@ -34,7 +34,7 @@ conformance *args:
 golden area="basic" *args:
     {{ python }} {{ golden_records }}/golden.py {{ area }} --engine "{{ python }} -m iii_trio" --accepted tests/golden/accepted.txt {{ args }}
 
-# measure the hot path against the floor: `just bench --quick`
+# measure the hot path against the floor: `just bench --quick`; requests over HTTP: `just bench http`
 bench *args:
     {{ python }} -m tests.bench {{ args }}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import cattrs
 
+from . import http_bench
 from .idle import measure_idle
 from .processes import ROOT, SHARED_FLOOR, Contestant, Placement, engine, floor, guarded, run_json
 from .report import render, render_scaling, render_targets, replace_measured
@@ -82,6 +83,8 @@ def say(what: str) -> None:
 
 def main() -> int:
     """Exit code 0 if every target is met, else 1."""
+    if sys.argv[1:2] == ["http"]:
+        return http_bench.main(sys.argv[2:])
     options = parse()
     if options.scaling:
         return only_scaling(pace_of(options))

@@ -74,7 +74,7 @@ def _lengths() -> Iterator[Case]:
     yield taken("a name with an underscore is another name", post(b"Content_Length: 5\r\n", b""), b"")
     for value in (b"5, 5", b"5, 6", b"+5", b"-5", b"0x5", b"5.0", b"5 5", b"", b"five", b"5,", b"0o5", b"1_0", b"5e0"):
         yield refused(f"length {value!r}", post(b"content-length: " + value + b"\r\n", b"hello"))
-    for value in (b"18446744073709551616", b"9" * 400, "٥".encode(), b"\xb2"):
+    for value in (b"18446744073709551616", b"9" * 400, b"\xd9\xa5", b"\xb2"):
         yield refused(f"length {value[:24]!r}", post(b"content-length: " + value + b"\r\n", b"hello"))
     yield refused("lengths that differ", post(b"content-length: 5\r\ncontent-length: 6\r\n", b"hello"))
     yield refused("lengths that differ by a zero", post(b"content-length: 5\r\ncontent-length: 05\r\n", b"hello"))

@@ -1,6 +1,6 @@
 """The HTTP server of the engine: routes from `http` triggers, answered by functions (http.md)."""
 
-from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig
+from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig, TlsConfig
 from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, OpenServer, open_fast, open_hypercorn
 from .seam import (
     BodyLimitError,
@@ -36,6 +36,7 @@ __all__ = [
     "Response",
     "ServerLimits",
     "StreamBroken",
+    "TlsConfig",
     "open_fast",
     "open_hypercorn",
 ]

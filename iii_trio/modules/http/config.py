@@ -29,6 +29,22 @@ def _nothing(_: object, __: "attrs.Attribute[Any]", value: tuple[Any, ...]) -> N
 
 
 @attrs.frozen
+class TlsConfig:
+    """Whom browsers and clients are to believe they speak to."""
+
+    cert_file: str = attrs.field(metadata={"doc": "Certificate chain in PEM form, the server's own certificate first."})
+    key_file: str = attrs.field(metadata={"doc": "Private key of the certificate in PEM form, without a passphrase."})
+
+
+def _spoken(config: Any, _: object, tls: TlsConfig | None) -> None:
+    if tls is not None and config.server != "hypercorn":
+        raise ValueError(
+            f"`tls` needs `server: hypercorn`: the server `{config.server}` speaks plain HTTP only; "
+            "set the key, or put a reverse proxy in front"
+        )
+
+
+@attrs.frozen
 class HttpConfig:
     """The HTTP server and its limits."""
 
@@ -64,7 +80,12 @@ class HttpConfig:
     )
     server: Literal["fast", "hypercorn"] = attrs.field(
         default="fast",
-        metadata={"doc": "What speaks HTTP: `fast`, the engine's own, or `hypercorn`, slower."},
+        metadata={"doc": "What speaks HTTP: `fast`, the engine's own, or `hypercorn`, slower, with TLS and HTTP/2."},
+    )
+    tls: TlsConfig | None = attrs.field(
+        default=None,
+        validator=_spoken,
+        metadata={"doc": "Serve HTTPS, and HTTP/2 to clients that ask for it. Needs `server: hypercorn`."},
     )
 
     @property

@@ -10,6 +10,8 @@ from .seam import Headers, Response
 
 _ORIGIN: Final = b"access-control-allow-origin"
 _EXPOSE: Final = b"access-control-expose-headers"
+_GRANTS: Final = frozenset({_ORIGIN, _EXPOSE})
+_OPEN: Final = ((_ORIGIN, b"*"), (_EXPOSE, b"*"))
 _VARY: Final = (b"vary", b"origin, access-control-request-method, access-control-request-headers")
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _VISIBLE: Final = re.compile(r"[\x20-\x7e]+")
@@ -37,9 +39,10 @@ class CorsPolicy:
 
     def apply(self, response: Response, origin: bytes | None) -> Response:
         """The response with the engine's headers in the place of the handler's same ones."""
-        ours = [*self._origin(origin), *([(_EXPOSE, b"*")] if self._open else [])]
-        names = {name for name, _ in ours}
-        kept = [field for field in response.headers if field[0] not in names]
+        ours = _OPEN if self._open else self._origin(origin)
+        kept = [
+            field for field in response.headers if field[0] not in _GRANTS or all(field[0] != name for name, _ in ours)
+        ]
         return attrs.evolve(response, headers=(*kept, *ours, _VARY))
 
     def preflight(self, origin: bytes | None, allowed: list[str]) -> Response:

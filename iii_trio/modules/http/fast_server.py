@@ -1,4 +1,4 @@
-"""The engine's own HTTP/1.1 server: the socket driven directly, one task per connection (docs/adr/0011)."""
+"""The engine's own HTTP/1.1 server: the socket driven directly, one task per connection (ADR 11)."""
 
 from collections.abc import Callable
 from typing import Final

@@ -64,7 +64,7 @@ def read_head(data: bytes | bytearray, start: int, seen: int, limits: ServerLimi
 
     One expression decides what a head is. `httptools` was tried: llhttp refuses what the contract takes (any method
     token, repeated equal lengths, `chunked` twice), skips bodies behind `upgrade`, takes bare line feeds, and with the
-    checks this needs on top is slower (docs/adr/0011).
+    checks this needs on top is slower (ADR 11).
     """
     if data.startswith(b"\r\n", start):
         start = _BLANK.match(data, start).end()  # type: ignore[union-attr]  # it matches nothing, too

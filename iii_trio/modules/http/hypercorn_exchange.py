@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
 import trio
@@ -9,6 +10,7 @@ from hypercorn.trio.task_group import TaskGroup
 
 from .answer import Framing, framing_of, own_fields
 from .head import split_target
+from .hypercorn_http2 import FLOW_WINDOW, STREAM
 from .hypercorn_protocol import Settings
 from .seam import Request, Response, StreamBroken
 
@@ -21,14 +23,21 @@ class Speaker(Protocol):
     """The connection as an exchange needs it."""
 
     settings: Settings
-    speaking: trio.CancelScope
+
+    def speaking(self) -> AbstractContextManager[None]:
+        """Say something that a stop must not cut."""
+        ...
 
     async def flush(self) -> None:
         """Send what the protocol holds back."""
         ...
 
-    def cut(self) -> None:
-        """End the connection at once, in the middle of an answer."""
+    async def took(self, stream_id: int | None, size: int) -> None:
+        """A handler has taken a part of its request's body."""
+        ...
+
+    async def cut(self, stream_id: int | None) -> None:
+        """End the connection, or the stream that a number names, at once, in the middle of an answer."""
         ...
 
 
@@ -53,7 +62,9 @@ class Exchange:
     def __init__(self, connection: Speaker, scope: Any, send: _Send) -> None:
         self._connection, self._scope, self._send = connection, scope, send
         self._client, self._is_gone = trio.CancelScope(), False
-        self._put, self._pieces = trio.open_memory_channel[bytes](_PIECES_AHEAD)
+        self._stream_id: int | None = scope["state"].get(STREAM)
+        ahead = _PIECES_AHEAD if self._stream_id is None else FLOW_WINDOW
+        self._put, self._pieces = trio.open_memory_channel[bytes](ahead)
 
     async def put(self, event: Any) -> None:
         """Take a piece of the body, its end, or the news that the client is gone. Waits while the handler is behind."""
@@ -65,7 +76,9 @@ class Exchange:
             try:
                 await self._put.send(event["body"])
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # answered already; nobody wants the rest
+                await self._connection.took(
+                    self._stream_id, len(event["body"])
+                )  # answered already: nobody wants the rest
         else:
             self._put.close()
 
@@ -88,7 +101,7 @@ class Exchange:
     async def _answer(self, response: Response) -> bool:
         """Send all but the end of the answer; False if it broke off."""
         framing = framing_of(response, is_head=self._scope["method"] == "HEAD", version=self._scope["http_version"])
-        with trio.CancelScope(shield=True) as self._connection.speaking:
+        with self._connection.speaking():
             await self._send(self._head(response, framing))
             if response.stream is None:
                 await self._send_body(response.body)
@@ -96,7 +109,7 @@ class Exchange:
         if response.stream is not None and not await self._send_stream(response.stream, framing):
             return False
         response.release()  # nobody else may take the rest of the request's body now
-        if not response.close:
+        if not response.close or self._stream_id is not None:
             await self._discard_rest(self._connection.settings.limits.drain_timeout)
         return True
 
@@ -116,7 +129,7 @@ class Exchange:
                     return True
         except StreamBroken as error:
             _log.warning("a streamed answer broke off: %s", error)
-        self._connection.cut()
+        await self._connection.cut(self._stream_id)
         return False
 
     async def _send_body(self, data: bytes) -> None:
@@ -136,15 +149,17 @@ class Exchange:
         headers = own_fields(response)
         if framing.length is not None:
             headers.append((b"content-length", b"%d" % framing.length))
-        if response.close:
+        if response.close and self._stream_id is None:
             headers.append((b"connection", b"close"))
         return {"type": "http.response.start", "status": response.status, "headers": headers}
 
     async def _receive(self) -> bytes:
         try:
-            return await self._pieces.receive()
+            piece = await self._pieces.receive()
         except trio.EndOfChannel:
             return b""
+        await self._connection.took(self._stream_id, len(piece))
+        return piece
 
     async def _discard_rest(self, patience: float) -> None:
         with trio.move_on_after(patience):

@@ -48,8 +48,8 @@ class Http1(H11Protocol):
     """Hypercorn's HTTP/1.1, narrowed to what this port speaks: no upgrades, strict heads, lower-case names, a `date`."""
 
     def __init__(self, settings: Settings, tasks: TaskGroup, send: Callable[[Event], Awaitable[None]]) -> None:
-        context, state = _Context(settings.stop), ConnectionState({})
-        super().__init__(_no_app, settings.config, context, tasks, state, False, None, None, send)  # type: ignore[arg-type]
+        context, state = Context(settings.stop), ConnectionState({})
+        super().__init__(no_app, settings.config, context, tasks, state, False, None, None, send)  # type: ignore[arg-type]
         self.connection = _Framing(settings.limits.head_size)
         self._settings = settings
         self._head = b""
@@ -156,7 +156,7 @@ class _Framing(h11.Connection):
         return event
 
 
-async def _no_app(*_: object) -> None:
+async def no_app(*_: object) -> None:
     """Stands where hypercorn expects an application; requests go to `Exchange` instead."""
 
 
@@ -167,7 +167,9 @@ class _Terminated:
         self.is_set = stop.is_set
 
 
-class _Context(WorkerContext):
+class Context(WorkerContext):
+    """What hypercorn's protocols ask about the program around them."""
+
     def __init__(self, stop: trio.Event) -> None:
         super().__init__(None)
         self.terminated = _Terminated(stop)  # type: ignore[assignment]

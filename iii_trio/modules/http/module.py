@@ -57,11 +57,11 @@ def open_fast(kernel: Kernel, config: HttpConfig) -> HttpServer:  # noqa: ARG001
     return FastServer(now=kernel.clock.now)
 
 
-def open_hypercorn(kernel: Kernel, config: HttpConfig) -> HttpServer:  # noqa: ARG001  # an `OpenServer`
-    """The other server. Imported here: hypercorn takes a tenth of a second to load."""
-    from .hypercorn_server import HypercornServer
+def open_hypercorn(kernel: Kernel, config: HttpConfig) -> HttpServer:
+    """The server that also speaks TLS. Imported here: hypercorn takes a tenth of a second to load. Raises TlsError."""
+    from .hypercorn_server import HypercornServer, open_tls
 
-    return HypercornServer(now=kernel.clock.now)
+    return HypercornServer(now=kernel.clock.now, tls=open_tls(config.tls) if config.tls is not None else None)
 
 
 SERVERS: Final[dict[str, OpenServer]] = {"fast": open_fast, "hypercorn": open_hypercorn}

@@ -28,10 +28,14 @@ _TRACEPARENT: Final = re.compile(r"((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0
 
 def decode_headers(headers: Headers) -> dict[str, str]:
     """Names to values; of a repeated header the last one, of a value that is not visible ASCII the empty text."""
-    return {
-        name.decode("latin-1"): value.decode() if value.isascii() and not _CONTROL.search(value) else ""
-        for name, value in headers
-    }
+    return {name.decode("latin-1"): _visible(value) for name, value in headers}
+
+
+def _visible(value: bytes) -> str:
+    if not value.isascii():
+        return ""
+    text = value.decode()
+    return text if text.isprintable() or not _CONTROL.search(value) else ""
 
 
 def decode_query(query: bytes) -> dict[str, str]:
