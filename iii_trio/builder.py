@@ -118,7 +118,7 @@ class EngineBuilder:
         for registration in self._registered:
             catalogue.add_module(registration)
         host, port = self._listener or (None, None)
-        self._engine = build_engine(self._settings(catalogue), host=host, port=port, catalogue=catalogue)
+        self._engine = build_engine(self._settings(catalogue), host=host, port=port, catalogue=catalogue, env=self.env)
         self._spent = False
         return self
 

@@ -1,6 +1,7 @@
 """The composition root's parts list: which class stands behind each name of a configuration, and the tree made of them."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import trio
 from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
 from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
+from iii_trio.modules.configuration.config import ConfigurationConfig
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.modules.http.config import HttpConfig
 from iii_trio.modules.observability import observability_functions
@@ -18,6 +20,7 @@ from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerCo
 from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
 from iii_trio.transport import ListenerSettings, WorkerListener
 
+from ._configuration import ADAPTERS, CONFIGURATION, configuration_maker, live_http
 from ._policies import make_policies
 from .network import Network
 
@@ -50,7 +53,8 @@ class RestartLimits:
 def settings_catalogue(modules: ModuleCatalogue = CATALOGUE) -> Catalogue:
     """What configuration files may name: the built-in modules of this release and every registered one."""
     own: dict[str, type[Any] | None] = dict.fromkeys(modules.modules)
-    return Catalogue(modules={"iii-http": HttpConfig, **own})
+    built_in = {CONFIGURATION: ConfigurationConfig, "iii-http": HttpConfig}
+    return Catalogue(modules={**built_in, **own}, adapters={CONFIGURATION: ADAPTERS})
 
 
 @attrs.define(eq=False, repr=False)
@@ -66,6 +70,7 @@ class Composition:
     catalogue: ModuleCatalogue
     outbox: OutboxLimits
     tree: Callable[[], Node]
+    environment: Mapping[str, str] = attrs.field(default=os.environ)
     connections: DynamicSupervisor = attrs.field(init=False)
     turn: Turn = attrs.field(factory=Turn)
     all_up: trio.Event = attrs.field(factory=trio.Event)
@@ -97,7 +102,8 @@ class Composition:
 
     def _modules(self) -> Supervisor:
         specs = [self._module(ENGINE_FUNCTIONS, ENGINE_FUNCTIONS, self._engine_functions)]
-        for entry in self.settings.entries:
+        entries = sorted(self.settings.entries, key=lambda entry: entry.module != CONFIGURATION)  # others read from it
+        for entry in entries:
             make = self._maker(entry)
             if make is not None:
                 specs.append(self._module(entry.instance, entry.written, make))
@@ -118,13 +124,15 @@ class Composition:
         if entry.module in self.catalogue.modules:  # one of these may take the place of a built-in one
             return partial(self._phases, entry.module, entry.config)
         if entry.module == "iii-http":
-            return partial(self._http, entry.options)
+            return partial(self._http, entry)
+        if entry.module == CONFIGURATION:
+            return configuration_maker(entry, self.environment)
         return None
 
-    def _http(self, config: HttpConfig, owner: ModuleOwner) -> RunningModule:
+    def _http(self, entry: ModuleEntry, owner: ModuleOwner) -> RunningModule:
         from iii_trio.modules.http import HttpModule
 
-        return HttpModule(config, owner, self.network)
+        return HttpModule(entry.options, owner, self.network, live=live_http(entry))
 
     def _phases(self, name: str, config: Mapping[str, Any] | None, owner: ModuleOwner) -> RunningModule:
         cls = self.catalogue.modules[name].cls

@@ -21,6 +21,7 @@ from iii_trio.settings import ModuleEntry, Settings, WorkerListenerConfig
 from iii_trio.sockets import OutboxLimits
 from iii_trio.transport import ListenerStatistics
 
+from ._configuration import in_memory
 from ._notices import log_notices
 from .composition import Budgets, Composition, RestartLimits, settings_catalogue
 from .network import Network, TcpNetwork
@@ -216,7 +217,7 @@ async def open_engine(
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
-      env: for `${VAR}` in configuration files.
+      env: for `${VAR}` in configuration files and in configuration values.
       on_created: called with the engine before its parts start (to listen to kernel events, say).
 
     Raises:
@@ -238,6 +239,7 @@ async def open_engine(
         restarts=restarts,
         budgets=budgets,
         catalogue=catalogue,
+        env=env,
     )
     if on_created is not None and (waiting := on_created(engine)) is not None:
         await waiting
@@ -258,6 +260,7 @@ def build_engine(
     restarts: RestartLimits | None = None,
     budgets: Budgets | None = None,
     catalogue: ModuleCatalogue = CATALOGUE,
+    env: Mapping[str, str] = os.environ,
 ) -> Engine:
     """An engine that has not started: it holds no task, port or file, and takes registrations. Arguments: `open_engine`."""
     listeners = _listeners(settings, host, port)
@@ -273,6 +276,7 @@ def build_engine(
         catalogue.copy(),
         outbox or OutboxLimits(),
         lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
+        environment=env,
     )
     engine = Engine(kernel, EventStream(), composition, random or Random())  # noqa: S311  # spreads backoff, guards nothing
     return engine
@@ -320,7 +324,7 @@ def resolve_settings(
 
             return reading.load_settings(Path(config), env, known, __version__)
         case _:
-            return reading.build_settings(config, known, env=env)
+            return in_memory(reading.build_settings(config, known, env=env))
 
 
 def _with_default_modules(settings: Settings, catalogue: ModuleCatalogue) -> Settings:

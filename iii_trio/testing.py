@@ -1,5 +1,7 @@
 """For tests of whole engines: a network in memory, a worker that speaks the protocol by hand, a trace of the kernel.
 
+And for adapters: the contract of each kind as a class of tests to inherit from.
+
     network = MemoryNetwork()
     async with open_engine({}, host="127.0.0.1", network=network, clock=TrioClock(), random=Random(1)) as engine:
         async with open_raw_worker(await network.connect(engine.address[1])) as worker:
@@ -23,11 +25,13 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
+from .contracts import ConfigurationAdapterContract
 from .kernel import Kernel
 from .network import AddressTaken, Listener
 from .protocol.errors import IIIError
 
 __all__ = [
+    "ConfigurationAdapterContract",
     "Disconnected",
     "MemoryListener",
     "MemoryNetwork",

@@ -12,6 +12,12 @@ settings.register_profile("iii-trio", derandomize=True, deadline=None, database=
 settings.load_profile("iii-trio")
 
 
+@pytest.fixture(autouse=True)
+def _own_working_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines keep their configuration values in `./config`: no test may leave any to the next one."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield

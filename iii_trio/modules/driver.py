@@ -108,7 +108,7 @@ class Supervised:
         try:
             await module.run(self.kernel, task_status=readiness)
         except Exception as raised:  # noqa: BLE001  # the child wrapper: every error goes on, named after its module
-            error = _alone(raised)
+            error = alone(raised)
             if readiness.given or isinstance(error, ModuleFailed):
                 raise error from error.__cause__
             raise ModuleFailed("initialize", self.owner.id, error) from error
@@ -131,7 +131,7 @@ class _Readiness:
         self.inner.started(self.module)
 
 
-def _alone(error: Exception) -> Exception:
+def alone(error: Exception) -> Exception:
     """An error that a nursery wrapped in a group of its own."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

@@ -5,6 +5,7 @@ Implements config-cli-modules 1 and 12. Nothing here knows a module: the engine 
 
 from .build import NAMESPACE_GRACE_VARIABLE, build_settings, default_settings
 from .catalogue import Catalogue
+from .json_schema import json_schema
 from .load import DEFAULT_NAMES, find_config, load_settings
 from .model import (
     DEFAULT_NAMESPACE_GRACE_MS,
@@ -37,6 +38,7 @@ __all__ = [
     "default_settings",
     "find_config",
     "find_module",
+    "json_schema",
     "load_settings",
     "render_reference",
     "structure_config",

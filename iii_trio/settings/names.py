@@ -89,7 +89,7 @@ MODULES: Final[tuple[ModuleNames, ...]] = (
     ModuleNames(
         "configuration",
         "configuration values that workers read and change",
-        adapters=(AdapterNames("fs"), AdapterNames("bridge")),
+        adapters=(AdapterNames("fs"), AdapterNames("memory"), AdapterNames("bridge")),
         default_adapter="fs",
         starts=Starts.ALWAYS,
     ),

@@ -20,12 +20,14 @@ LAYERS = {
     "settings": {"protocol"},
     "logs": set[str](),
     "network": {"protocol"},
-    "testing": {"kernel", "network", "protocol", "actors"},
+    "testing": {"contracts", "kernel", "network", "protocol", "actors"},
+    "contracts": {"modules", "protocol"},
 }
 COMPOSITION_ROOT = {
     *(
         "__init__",
         "__main__",
+        "_configuration",
         "_notices",
         "_policies",
         "builder",
@@ -43,7 +45,7 @@ ALLOWED_OUTSIDE = {
     "sockets": {"trio", "attrs", "h11", "websockets"},
     "transport": {"trio", "attrs", "msgspec"},
 }
-SEVERAL_MODULES = {"base", "built_in", "catalogue", "driver", "module_engine", "results"}
+SEVERAL_MODULES = {"base", "built_in", "catalogue", "driver", "live_config", "module_engine", "results"}
 """Files of `iii_trio.modules` that belong to no single module."""
 
 MAY_LOOK_INSIDE = {("cli", "commands")}

@@ -207,7 +207,7 @@ async def test_tree_shows_the_running_engine(run: Run) -> None:
     assert shown.code == encoded.code == 0
     assert "\x1b" not in shown.out  # not a terminal
     assert shown.out.splitlines()[0] == "root  supervisor one_for_one  running"
-    assert "│  └─ iii-engine-functions  supervisor rest_for_one  running" in shown.out.splitlines()
+    assert "│  ├─ iii-engine-functions  supervisor rest_for_one  running" in shown.out.splitlines()
     tree = json.loads(encoded.out)
     names = [child["path"] for child in tree["children"]]
     assert names == ["root/invocations", "root/modules", "root/connections", "root/listener", "root/drain"]

@@ -21,12 +21,12 @@ async def _provider(world: World, type_id: str = "webhook", announcement: Any = 
 
 async def _listed(client: Client) -> list[str]:
     rows = (await client.value("engine::registered-triggers::list", {"include_internal": True}))["registered_triggers"]
-    return [row["id"] for row in rows]
+    return [row["id"] for row in rows if row["trigger_type"] != "configuration"]  # the http module follows its entry
 
 
 async def _types(client: Client) -> list[str]:
     rows = (await client.value("engine::triggers::list", {}))["triggers"]
-    return [row["id"] for row in rows]
+    return [row["id"] for row in rows if row["id"] != "configuration"]
 
 
 async def _refuse(provider: Client, trigger: Json, code: str = "bad", message: str = "no") -> None:

@@ -1,7 +1,7 @@
 """The HTTP server of the engine: routes from `http` triggers, answered by functions (http.md)."""
 
 from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig, TlsConfig
-from .module import ADDRESS_SERVICE, BindError, HttpModule, Network, OpenServer, open_fast, open_hypercorn
+from .module import ADDRESS_SERVICE, HttpModule, OpenServer, open_fast, open_hypercorn
 from .seam import (
     BodyLimitError,
     Headers,
@@ -13,6 +13,7 @@ from .seam import (
     ServerLimits,
     StreamBroken,
 )
+from .site import BindError, Network
 from .triggers import REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT
 
 __all__ = [

@@ -61,7 +61,11 @@ class HttpConfig:
     )
     concurrency_request_limit: int = attrs.field(
         default=1024,
-        metadata={"doc": "Requests in progress at once; more wait in order of arrival. 0 means 1.", "minimum": 0},
+        metadata={
+            "doc": "Requests in progress at once; more wait in order of arrival. 0 means 1.",
+            "minimum": 0,
+            "schema": {"minimum": 1},
+        },
     )
     cors: CorsConfig | None = attrs.field(
         default=None, metadata={"doc": "Cross-origin rules. Absent: everything is allowed."}
@@ -69,7 +73,10 @@ class HttpConfig:
     middleware: tuple[dict[str, Any], ...] = attrs.field(
         default=(),
         validator=_nothing,
-        metadata={"doc": "Functions called before every handler. Not offered yet: only an empty list."},
+        metadata={
+            "doc": "Functions called before every handler. Not offered yet: only an empty list.",
+            "schema": {"maxItems": 0},
+        },
     )
     body_limit: int | None = attrs.field(
         default=None,

@@ -42,6 +42,13 @@ class Gateway:
         self._cors = CorsPolicy.of(self.config.cors)
         self._slots = trio.Semaphore(self.config.slots)
 
+    def with_config(self, config: HttpConfig) -> "Gateway":
+        """The same routes by other settings. Slots are shared with the former one if there are as many."""
+        gateway = Gateway(self.kernel, config, self.routes, self.stopping)
+        if config.slots == self.config.slots:
+            gateway._slots = self._slots
+        return gateway
+
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises. Cancelled, it leaves the function running and drops the result."""
         origin = next((value for name, value in request.headers if name == b"origin"), None)

@@ -1,0 +1,1 @@
+"""Where the entries of the configuration module are kept."""
