@@ -3,10 +3,10 @@
 import attrs
 
 from iii_trio.kernel import Call, ChannelRegistry
+from iii_trio.modules.built_in import BuiltIn
 from iii_trio.protocol import Json
 
 from . import _schemas as schemas
-from ._built_in import BuiltIn
 from ._inputs import NewChannel
 
 

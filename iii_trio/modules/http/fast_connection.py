@@ -140,7 +140,8 @@ class FastConnection:
         if head.length:
             body = Body.of(head, self._inbound, self._invite, self._lose_body)
             receive = body.receive
-        request = Request(head.method, head.path, head.query, head.headers, receive, head.version)
+        client = self._stream.peer_address or ""
+        request = Request(head.method, head.path, head.query, head.headers, receive, head.version, client)
         response = await self._shared.handler(request)
         self._is_answering = True
         goes_on = head.keep_alive and not (

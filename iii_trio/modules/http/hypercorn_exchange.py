@@ -137,8 +137,15 @@ class Exchange:
 
     def _request(self) -> Request:
         path, query = split_target(self._target())
+        scope, client = self._scope, self._scope["client"]
         return Request(
-            self._scope["method"], path, query, self._scope["headers"], self._receive, self._scope["http_version"]
+            scope["method"],
+            path,
+            query,
+            scope["headers"],
+            self._receive,
+            scope["http_version"],
+            client[0] if client else "",
         )
 
     def _target(self) -> bytes:

@@ -20,16 +20,25 @@ _REFUSED: Final = frozenset({Overloaded.code, ModuleUnavailable.code, ShuttingDo
 GATEWAY_TIMEOUT: Final = Response(504)
 
 
-def plain_response(result: Json) -> Response:
+def plain_response(result: Json, default_status: int = 200) -> Response:
     """The answer for a result that is not null (7.1, 7.2). Raises OutputRejected if the body cannot be written."""
     value = result if isinstance(result, dict) else {}
-    status = read_status(value)
+    status = read_status(value, default_status)
     if status < 200:
         return Response(500, close=True)
     fields = read_headers(value.get("headers"))
     body, typed = value.get("body", {}), any(name == "content-type" for name, _ in fields)
     headers = _clean(fields) if typed else (*_clean(fields), _JSON_TYPE)
     return Response(status, headers, _encode_typed(body) if typed else encode_json(body))
+
+
+def json_response(status: int, headers: Json, body: Json) -> Response:
+    """An answer whose body is JSON whatever type its headers give it (10). Raises OutputRejected."""
+    if status < 200:
+        return Response(500, close=True)
+    fields = _clean(read_headers(headers))
+    typed = any(name == b"content-type" for name, _ in fields)
+    return Response(status, fields if typed else (*fields, _JSON_TYPE), encode_json(body))
 
 
 def streamed_response(
@@ -55,10 +64,10 @@ def is_answer(result: Json) -> bool:
     return isinstance(result, dict) and any(key in result for key in ("body", "status_code", "statusCode"))
 
 
-def read_status(value: dict[str, Json]) -> int:
-    """`status_code`, or `statusCode` without it (D-13); 200 for what is no status from 100 to 999."""
+def read_status(value: dict[str, Json], default: int = 200) -> int:
+    """`status_code`, or `statusCode` without it (D-13); `default` for what is no status from 100 to 999."""
     status = value["status_code"] if "status_code" in value else value.get("statusCode")
-    return status if type(status) is int and 100 <= status <= 999 else 200
+    return status if type(status) is int and 100 <= status <= 999 else default
 
 
 def read_headers(headers: Json) -> list[tuple[str, str]]:
@@ -73,7 +82,7 @@ def read_headers(headers: Json) -> list[tuple[str, str]]:
     return [field for at, field in enumerate(fields) if at not in types[1:]]
 
 
-def _clean(fields: list[tuple[str, str]]) -> Headers:
+def _clean(fields: list[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
     """What may go on the wire: no broken names, no controls, no framing of the handler's own (7.1, D-14)."""
     headers = []
     for name, value in fields:

@@ -42,6 +42,8 @@ class Request:
     headers: Headers
     receive: Callable[[], Awaitable[bytes]] = attrs.field(repr=False)
     http_version: str = "1.1"
+    client: str = ""
+    """The address of the client, or of the last proxy on its way."""
 
     @property
     def declared_length(self) -> int | None:
