@@ -29,34 +29,37 @@ def plain_response(result: Json, default_status: int = 200) -> Response:
     fields = read_headers(value.get("headers"))
     body, typed = value.get("body", {}), any(name == "content-type" for name, _ in fields)
     headers = _clean(fields) if typed else (*_clean(fields), _JSON_TYPE)
-    return Response(status, headers, _encode_typed(body) if typed else encode_json(body))
+    return Response(status, headers, _encode_typed(body) if typed else encode_json(body), close=_closes(fields))
 
 
 def json_response(status: int, headers: Json, body: Json) -> Response:
     """An answer whose body is JSON whatever type its headers give it (10). Raises OutputRejected."""
     if status < 200:
         return Response(500, close=True)
-    fields = _clean(read_headers(headers))
-    typed = any(name == b"content-type" for name, _ in fields)
-    return Response(status, fields if typed else (*fields, _JSON_TYPE), encode_json(body))
+    fields = read_headers(headers)
+    cleaned = _clean(fields)
+    typed = any(name == b"content-type" for name, _ in cleaned)
+    return Response(status, cleaned if typed else (*cleaned, _JSON_TYPE), encode_json(body), close=_closes(fields))
 
 
 def streamed_response(
     status: int,
     fields: list[tuple[str, str]],
+    first: bytes = b"",
     stream: Callable[[], Awaitable[bytes]] | None = None,
     release: Callable[[], object] = nothing_to_release,
 ) -> Response:
-    """The answer that a function writes itself (9.2); without `stream` its body is empty.
+    """The answer that a function writes itself (9.2), `first` what it has written so far; without `stream` its body is empty.
 
     A `content-length` that is a number is the function's to give, here alone; no other framing is.
     """
     if status < 200:
         return Response(500, close=True)
     if stream is None:
-        return Response(status, _clean(fields))
+        return Response(status, _clean(fields), close=_closes(fields))
     lengths = [(b"content-length", v.encode()) for name, v in fields if name == "content-length" and v.isascii()]
-    return Response(status, (*_clean(fields), *lengths), stream=stream, release=release)
+    headers = (*_clean(fields), *lengths)
+    return Response(status, headers, first, close=_closes(fields), stream=stream, release=release)
 
 
 def is_answer(result: Json) -> bool:
@@ -93,6 +96,11 @@ def _clean(fields: list[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
             continue
         headers.append((name.encode(), value.strip(" \t").encode()))
     return tuple(headers)
+
+
+def _closes(fields: list[tuple[str, str]]) -> bool:
+    """Whether a function asks that the connection end with its answer."""
+    return any(name == "connection" and "close" in value.lower() for name, value in fields)
 
 
 def _encodable(value: str) -> bool:
