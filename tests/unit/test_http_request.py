@@ -1,8 +1,7 @@
 """The request object against http.md 6 and 15.1."""
 
-from random import Random
-
 import json
+from random import Random
 
 import pytest
 
@@ -139,7 +138,9 @@ def test_numbers_beyond_64_bits_become_doubles(text: bytes, expected: bytes) -> 
 
 def test_the_request_object_has_exactly_the_members_of_the_specification() -> None:
     route = Route("POST", "orders/:id", "t", "f", "default")
-    payload = request_payload(Match(route, {"id": "o-7"}, route.path), "POST", b"dry=1", {"host": "h"}, b'{"z":2, "a":1}')
+    payload = request_payload(
+        Match(route, {"id": "o-7"}, route.path), "POST", b"dry=1", {"host": "h"}, b'{"z":2, "a":1}'
+    )
     assert json.loads(bytes(payload.raw)) == {  # http 32 and 41, the channel references apart
         "method": "POST",
         "path": "orders/:id",

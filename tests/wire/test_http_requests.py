@@ -1,9 +1,8 @@
 """What a function receives, through real HTTP over memory streams (http.md 4 to 6)."""
 
 import json
-from typing import Any
-
 import re
+from typing import Any
 
 import pytest
 import trio

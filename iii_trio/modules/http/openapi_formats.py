@@ -111,39 +111,34 @@ def _component(name: str) -> str:
 
 
 def _read(given: Json, name: str) -> Format:
-    from jsonschema_rs import ValidationError, meta  # loaded when somebody asks for a description
+    from jsonschema_rs import Draft202012Validator, ValidationError  # loaded when somebody asks for a description
 
     if not isinstance(given, dict):
         raise UnusableFormatError("a format is an object")
-    references: list[str] = []
-
-    def moved(reference: Json) -> str:
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            raise UnusableFormatError("it refers to another document")
-        references.append(reference[1:])
-        return _component(name) + reference[1:]
-
-    schema = _moved(given, moved, _DEEPEST)
+    own = _copy(given, _local, _DEEPEST)
     try:
-        meta.validate(schema)
+        Draft202012Validator(own)
     except (ValidationError, ValueError) as error:
         raise UnusableFormatError(f"it is not JSON Schema: {error}") from error
-    for reference in references:
-        if not isinstance(_at(schema, reference), dict | bool):
-            raise UnusableFormatError(f"it refers to nothing: {reference}")
-    return Format(schema, name)
+    return Format(_copy(own, lambda reference: _component(name) + reference[1:], _DEEPEST), name)
 
 
-def _moved(node: Json, moved: Callable[[Json], str], deep: int) -> Any:
+def _local(reference: Json) -> str:
+    if not isinstance(reference, str) or not reference.startswith("#"):
+        raise UnusableFormatError("it refers to another document")
+    return reference
+
+
+def _copy(node: Json, moved: Callable[[Json], str], deep: int) -> Any:
     """A copy with its references moved, and without what only makes sense at the top of a document."""
     if not deep:
         raise UnusableFormatError("it nests too deep")
     if isinstance(node, list):
-        return [_moved(one, moved, deep - 1) for one in node]
+        return [_copy(one, moved, deep - 1) for one in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: moved(value) if key == "$ref" else _moved(value, moved, deep - 1)
+        key: moved(value) if key == "$ref" else _copy(value, moved, deep - 1)
         for key, value in node.items()
         if key not in _OF_A_DOCUMENT
     }
