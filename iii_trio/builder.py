@@ -11,7 +11,8 @@ import trio
 
 from .modules import CATALOGUE, ModuleCatalogue, ModuleRegistration
 from .protocol.errors import ConfigError
-from .settings import Settings, build_settings, find_module
+from .settings import ModuleEntry, Settings, build_settings, find_module
+from .settings.names import Starts
 
 if TYPE_CHECKING:
     from .engine import Config, Engine
@@ -172,13 +173,22 @@ class EngineBuilder:
 
 
 def _document(settings: Settings, added: list[dict[str, Any]]) -> dict[str, Any]:
-    """Checked settings and further entries as the document of one configuration."""
-    entries = [{"name": entry.written, "config": entry.config} for entry in settings.entries]
+    """Checked settings and further entries as the document of one configuration.
+
+    What starts although nobody listed it is left out: it will be there again, unless a further entry takes its place.
+    """
+    listed = [entry for entry in settings.entries if not _goes_without_saying(entry)]
+    entries = [{"name": entry.written, "config": entry.config} for entry in listed]
     return {
         "registration_namespace_grace_ms": settings.registration_namespace_grace_ms,
         "workers": [*entries, *added],
         **({"port": settings.port} if settings.port is not None else {}),
     }
+
+
+def _goes_without_saying(entry: ModuleEntry) -> bool:
+    names = find_module(entry.module)
+    return names is not None and names.starts is Starts.ALWAYS and not entry.key and entry.config is None
 
 
 def _without(settings: Settings, names: set[str]) -> Settings:

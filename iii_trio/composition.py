@@ -10,11 +10,13 @@ import attrs
 import trio
 
 from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
+from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
 from iii_trio.modules.configuration.config import ConfigurationConfig
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.modules.http.config import HttpConfig
+from iii_trio.modules.http_functions.config import HttpFunctionsConfig
 from iii_trio.modules.observability import observability_functions
 from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerConfig
 from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
@@ -26,6 +28,7 @@ from .network import Network
 
 _log = logging.getLogger("iii_trio.engine")
 ENGINE_FUNCTIONS = "iii-engine-functions"
+HTTP_FUNCTIONS = "iii-http-functions"
 _ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager"}
 _INTENSITY, _PERIOD = 3, 30.0
 
@@ -53,7 +56,7 @@ class RestartLimits:
 def settings_catalogue(modules: ModuleCatalogue = CATALOGUE) -> Catalogue:
     """What configuration files may name: the built-in modules of this release and every registered one."""
     own: dict[str, type[Any] | None] = dict.fromkeys(modules.modules)
-    built_in = {CONFIGURATION: ConfigurationConfig, "iii-http": HttpConfig}
+    built_in = {CONFIGURATION: ConfigurationConfig, "iii-http": HttpConfig, HTTP_FUNCTIONS: HttpFunctionsConfig}
     return Catalogue(modules={**built_in, **own}, adapters={CONFIGURATION: ADAPTERS})
 
 
@@ -70,6 +73,7 @@ class Composition:
     catalogue: ModuleCatalogue
     outbox: OutboxLimits
     tree: Callable[[], Node]
+    outbound: Outbound = attrs.field(factory=TcpOutbound)
     environment: Mapping[str, str] = attrs.field(default=os.environ)
     connections: DynamicSupervisor = attrs.field(init=False)
     turn: Turn = attrs.field(factory=Turn)
@@ -127,12 +131,19 @@ class Composition:
             return partial(self._http, entry)
         if entry.module == CONFIGURATION:
             return configuration_maker(entry, self.environment)
+        if entry.module == HTTP_FUNCTIONS:
+            return partial(self._http_functions, entry.options)
         return None
 
     def _http(self, entry: ModuleEntry, owner: ModuleOwner) -> RunningModule:
         from iii_trio.modules.http import HttpModule
 
         return HttpModule(entry.options, owner, self.network, live=live_http(entry))
+
+    def _http_functions(self, config: HttpFunctionsConfig, owner: ModuleOwner) -> RunningModule:
+        from iii_trio.modules.http_functions import HttpFunctionsModule
+
+        return HttpFunctionsModule(config, owner, self.outbound, self.environment)
 
     def _phases(self, name: str, config: Mapping[str, Any] | None, owner: ModuleOwner) -> RunningModule:
         cls = self.catalogue.modules[name].cls

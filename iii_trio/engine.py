@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from actors import DynamicStatistics, EventStream, Node, RestartLimitReached, Supervisor, open_supervisor
+from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Clock, Function, Ids, Kernel, KernelStatistics, Limits, ModuleOwner, SystemClock
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed
 from iii_trio.modules.results import FunctionHandler, ShortHandler, to_handler
@@ -194,6 +195,7 @@ async def open_engine(
     clock: Clock | None = None,
     random: Random | None = None,
     network: Network | None = None,
+    outbound: Outbound | None = None,
     limits: Limits | None = None,
     outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
@@ -212,12 +214,13 @@ async def open_engine(
       clock: where time comes from.
       random: where ids and jitter come from.
       network: where listeners come from.
+      outbound: how modules reach addresses outside.
       limits: of the invocations in flight.
       outbox: the limits of what may wait for one worker, and for how long.
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
-      env: for `${VAR}` in configuration files and in configuration values.
+      env: for `${VAR}` in configuration files and values, and for the secrets of HTTP-invoked functions.
       on_created: called with the engine before its parts start (to listen to kernel events, say).
 
     Raises:
@@ -234,6 +237,7 @@ async def open_engine(
         clock=clock,
         random=random,
         network=network,
+        outbound=outbound,
         limits=limits,
         outbox=outbox,
         restarts=restarts,
@@ -255,6 +259,7 @@ def build_engine(
     clock: Clock | None = None,
     random: Random | None = None,
     network: Network | None = None,
+    outbound: Outbound | None = None,
     limits: Limits | None = None,
     outbox: OutboxLimits | None = None,
     restarts: RestartLimits | None = None,
@@ -276,6 +281,7 @@ def build_engine(
         catalogue.copy(),
         outbox or OutboxLimits(),
         lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
+        outbound=outbound or TcpOutbound(),
         environment=env,
     )
     engine = Engine(kernel, EventStream(), composition, random or Random())  # noqa: S311  # spreads backoff, guards nothing

@@ -13,6 +13,7 @@ from .channels import ChannelLimits, ChannelRegistry, ChannelStatistics
 from .clock import Clock, Ids, SystemClock
 from .events import KernelEvents
 from .functions import FunctionRegistry, FunctionStatistics
+from .http_functions import HttpFunctions
 from .invocations import Ledger, LedgerStatistics, Limits
 from .registrations import Registrations
 from .services import ServiceRegistry
@@ -55,6 +56,7 @@ class Kernel:
     events: KernelEvents = attrs.field(factory=KernelEvents)
     services: ServiceRegistry = attrs.field(factory=ServiceRegistry)
     invocations: DynamicSupervisor = attrs.field(factory=lambda: DynamicSupervisor("invocations"))
+    http_functions: HttpFunctions = attrs.field(factory=HttpFunctions)
     _at_drain: dict[int, Callable[[], object]] = attrs.field(factory=dict)
     workers: WorkerRegistry = attrs.field(init=False, factory=WorkerRegistry)
     functions: FunctionRegistry = attrs.field(init=False)
@@ -70,7 +72,7 @@ class Kernel:
         self.ledger = Ledger(self.events)
         self.bus = Bus(self.functions, self.ledger, self.invocations, self.ids, self.limits)
         self.channels = ChannelRegistry(self.clock, self.ids, self.channel_limits)
-        self.registrations = Registrations(self.functions, self.triggers, self.services)
+        self.registrations = Registrations(self.functions, self.triggers, self.services, self.http_functions)
 
     def connect(self, worker_id: str | None = None, **details: Any) -> Worker:
         """Enter a new worker under a fresh (or the given unused) id and a fresh token (3.1)."""

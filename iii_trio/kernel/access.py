@@ -12,7 +12,7 @@ from msgspec import Raw
 from iii_trio.protocol.access import AuthResult
 from iii_trio.protocol.errors import Forbidden, RemoteProtocolError
 from iii_trio.protocol.patterns import compile_pattern, match_argument
-from iii_trio.protocol.payload import Json
+from iii_trio.protocol.payload import Json, Payload, decode_json
 
 from .workers import DEFAULT_NAMESPACE
 
@@ -42,6 +42,9 @@ ASKS_SESSION: Final = frozenset(
 
 _CACHE_LIMIT: Final = 4_096
 _Test = Callable[[str], bool]
+Find = Callable[[str, str], "Function | None"]
+"""What is registered in a namespace under an id."""
+
 _NO_METADATA: Final[Mapping[str, Json]] = {}
 
 
@@ -121,14 +124,27 @@ class Policy:
         return any((self.on_function, self.on_trigger, self.on_trigger_type))
 
 
-def _metadata_of(function: "Function | None") -> Mapping[str, Json]:
-    if function is None or function.metadata is None:
+def _members_of(metadata: Payload | None) -> Mapping[str, Json]:
+    if metadata is None:
         return _NO_METADATA
     try:
-        value = function.metadata.value
+        value = metadata.value
     except RemoteProtocolError:
         return _NO_METADATA
     return value if isinstance(value, dict) else _NO_METADATA
+
+
+def _named_in(config: Raw) -> list[str]:
+    """The functions that a trigger's configuration has called beside its target: conditions and HTTP middleware."""
+    try:
+        value = decode_json(memoryview(config)) if memoryview(config) else None
+    except RemoteProtocolError as error:
+        raise Forbidden(f"the configuration of a trigger cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        return []
+    middleware = value.get("middleware_function_ids")
+    named = [value.get("condition_function_id"), *(middleware if isinstance(middleware, list) else ())]
+    return [name for name in named if isinstance(name, str)]
 
 
 def _grant(text: str) -> _Test:
@@ -157,7 +173,8 @@ class Session:
     own_ids: dict[str, str] = attrs.field(factory=dict, repr=False)
     """What a worker calls its functions that a hook has renamed, by the id they are stored under."""
 
-    _verdicts: dict[tuple[str, str], tuple["Function | None", str | None]] = attrs.field(factory=dict, repr=False)
+    _verdicts: dict[tuple[str, str], tuple[Payload | None, str | None]] = attrs.field(factory=dict, repr=False)
+    """Decisions, each with the metadata it was taken for: another registration has another object, if it has any."""
 
     @classmethod
     def of(cls, policy: Policy, session_id: str, ip_address: str, said: AuthResult | None) -> "Session":
@@ -183,18 +200,19 @@ class Session:
     def refusal(self, namespace: str, function_id: str, function: "Function | None") -> Forbidden | None:
         """Why a call is not allowed, None if it is; `function` is what is registered there now (11.5)."""
         key = (namespace, function_id)
+        metadata = None if function is None else function.metadata
         known = self._verdicts.get(key)
-        if known is None or known[0] is not function:
+        if known is None or known[0] is not metadata:
             if len(self._verdicts) >= _CACHE_LIMIT:
                 self._verdicts.clear()
-            known = self._verdicts[key] = (function, self._decide(namespace, function_id, function))
+            known = self._verdicts[key] = (metadata, self._decide(namespace, function_id, metadata))
         return None if known[1] is None else Forbidden(f"function '{function_id}' not allowed ({known[1]})")
 
     def sees(self, function: "Function") -> bool:
         """Whether a registered function may be called, and so may be known of."""
         return self.refusal(function.namespace, function.id, function) is None
 
-    def _decide(self, namespace: str, function_id: str, function: "Function | None") -> str | None:
+    def _decide(self, namespace: str, function_id: str, metadata: Payload | None) -> str | None:
         """The remedy that a refusal names, None to allow. The order is that of 11.5."""
         if function_id in self.forbidden:
             return "remove from rbac.forbidden_functions"
@@ -204,9 +222,9 @@ class Session:
             return None
         if function_id in INFRASTRUCTURE or self.policy.exposed is None:
             return None
-        metadata = _metadata_of(function)
+        members = _members_of(metadata)
         for rule in self.policy.exposed:
-            if rule.namespace == namespace and rule.admits(function_id, metadata):
+            if rule.namespace == namespace and rule.admits(function_id, members):
                 return None
         return "add to rbac.expose_functions"
 
@@ -221,6 +239,14 @@ class Session:
         if not self.may_live_in(namespace):
             permitted = ", ".join(self.grants)
             raise Forbidden(f"namespace '{namespace}' not allowed for this session (permitted: {permitted})")
+
+    def check_trigger(self, find: Find, namespace: str, function_id: str, config: Raw) -> None:
+        """Raise Forbidden if a trigger would call what this connection may not call: its target, or what its config names.
+
+        `function_id` is the stored one, `find` gives what is registered under a namespace and an id.
+        """
+        for called in (function_id, *_named_in(config)):
+            self.check_target(namespace, called, find(namespace, called))
 
     def check_target(self, namespace: str, function_id: str, function: "Function | None") -> None:
         """Raise Forbidden if no trigger of this connection may fire that function, whose id is the stored one (11.7)."""

@@ -9,12 +9,12 @@ from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import attrs
+import trio
 from msgspec import Raw
 
 from iii_trio.protocol import ErrorBody, Payload
 from iii_trio.protocol.errors import Codes, InvalidNamespace
 from iii_trio.protocol.messages import (
-    ABSENT,
     Message,
     RegisterFunction,
     RegisterService,
@@ -28,6 +28,7 @@ from iii_trio.protocol.messages import (
 )
 
 from .functions import Function, FunctionRegistry, OwnershipConflict
+from .http_functions import CHECK_DEADLINE, HttpFunction, HttpFunctions, RegistrationRefused, is_http_invoked
 from .labels import shown
 from .services import ServiceRegistry
 from .triggers import Trigger, TriggerRegistry, TriggerType, WorkerProvider
@@ -39,16 +40,18 @@ _JOURNAL_LIMIT = 50_000
 
 @attrs.define(eq=False)
 class Registrations:
-    """Applies registration messages of workers to the registries. Never waits."""
+    """Applies registration messages of workers to the registries. Nothing but `take_http_function` waits."""
 
     functions: FunctionRegistry
     triggers: TriggerRegistry
     services: ServiceRegistry
+    http_functions: HttpFunctions = attrs.field(factory=HttpFunctions)
     _apply: dict[type[Message], Callable[[Worker, Any], bool]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._apply = {
             RegisterFunction: self._register_function,
+            HttpFunction: self._register_function,
             UnregisterFunction: self._unregister_function,
             RegisterTriggerType: self._register_trigger_type,
             UnregisterTriggerType: self._unregister_trigger_type,
@@ -67,6 +70,26 @@ class Registrations:
         is_in_force = self._apply[type(message)](worker, message)
         if worker.namespace is None:
             self._journal(worker, message, is_in_force=is_in_force)
+
+    async def take_http_function(self, worker: Worker, message: RegisterFunction) -> None:
+        """Check a function that is an HTTP endpoint, then apply it like any other; refused, only the log says why (6.1).
+
+        Waits for the checks, which may look a name up, at most 10 s (1.4). Cancelled: nothing has been registered.
+        """
+        reason = f"its checks took longer than {CHECK_DEADLINE:g} s"
+        with trio.move_on_after(CHECK_DEADLINE):
+            try:
+                admitted = await self.http_functions.admit(message)
+            except RegistrationRefused as refused:
+                reason = str(refused)
+            else:
+                if not worker.closing:
+                    self.take(worker, admitted)
+                return
+        self._refuse_http_function(worker, message, reason)
+
+    def _refuse_http_function(self, worker: Worker, message: RegisterFunction, reason: str) -> None:
+        _log.warning("function %s of worker %s is not registered: %s", shown(message.id), worker.id, shown(reason))
 
     def _journal(self, worker: Worker, message: Message, *, is_in_force: bool) -> None:
         """Note a provisional message; what was withdrawn must not come back when the journal is replayed."""
@@ -106,17 +129,15 @@ class Registrations:
         self.triggers.drop_worker(worker)
 
     def _register_function(self, worker: Worker, message: RegisterFunction) -> bool:
-        if message.invocation is not ABSENT and not Payload(message.invocation).is_null:
-            _log.warning(
-                "function %s of worker %s is HTTP-invoked, which this engine does not offer",
-                shown(message.id),
-                worker.id,
-            )
+        handler = message.handler if isinstance(message, HttpFunction) else None
+        if handler is None and is_http_invoked(message):
+            self._refuse_http_function(worker, message, "its URL was not checked")
             return False
         function = Function(
             message.id,
             worker,
             worker.home,
+            handler,
             description=message.description,
             request_format=optional(message.request_format),
             response_format=optional(message.response_format),

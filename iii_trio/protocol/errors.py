@@ -153,6 +153,42 @@ class Forbidden(InvocationError):
     code = "FORBIDDEN"
 
 
+class UrlValidationFailed(InvocationError):
+    """The URL policy refuses the URL of an HTTP-invoked function (wire-protocol 6.3). The message is one of five texts."""
+
+    code = "url_validation_failed"
+
+
+class HttpRequestFailed(InvocationError):
+    """An HTTP-invoked function got no answer: no connection, no TLS, an invalid header, or its time was over."""
+
+    code = "http_request_failed"
+
+
+class HttpResponseFailed(InvocationError):
+    """The answer's body to an HTTP-invoked function broke off or is too large."""
+
+    code = "http_response_failed"
+
+
+class HttpStatusError(InvocationError):
+    """An HTTP-invoked function was answered with a status of 400 or more that says no code of its own."""
+
+    code = "http_error"
+
+
+class InvalidResponse(InvocationError):
+    """An HTTP-invoked function was answered with success and a body that is not JSON."""
+
+    code = "invalid_response"
+
+
+class TimestampError(InvocationError):
+    """The engine's clock stands before 1970, so that a request of an HTTP-invoked function cannot be dated."""
+
+    code = "timestamp_error"
+
+
 class NotFound(InvocationError):
     """An introspection function was asked for something that does not exist."""
 

@@ -40,7 +40,7 @@ class EntryReader:
             if (entry := self._entry((name, index), item)) is not None
         )
         pairs = self._refuse_pairs(listed)
-        self._refuse_second_ports([entry for entry in listed if entry.names not in pairs])
+        self._refuse_second_instances([entry for entry in listed if entry.names not in pairs])
         return listed
 
     def _entry(self, key: KeyPath, item: Any) -> Listed | None:
@@ -88,13 +88,14 @@ class EntryReader:
             f"Remove '{names.name}' from your configuration ({places})."
         )
 
-    def _refuse_second_ports(self, listed: Sequence[Listed]) -> None:
+    def _refuse_second_instances(self, listed: Sequence[Listed]) -> None:
         first: dict[str, Listed] = {}
         for entry in listed:
             earlier = first.setdefault(entry.module, entry)
-            if entry.names and entry.names.binds_port and earlier is not entry:
+            if entry.names and (entry.names.binds_port or entry.names.is_single) and earlier is not entry:
                 where = self.problems.source.problem(earlier.key, f"'{earlier.written}'")
-                message = f"{entry.module} is listed more than once (first at {where}) and one instance holds its port"
+                why = "one instance holds its port" if entry.names.binds_port else "one instance serves all"
+                message = f"{entry.module} is listed more than once (first at {where}) and {why}"
                 self.problems.module(entry.written, entry.key, message)
 
 

@@ -47,6 +47,7 @@ class ModuleNames:
     accepts: Accepts = Accepts.KNOWN_KEYS
     replaced_by: str | None = None  # the short name that may not be listed beside the canonical one (1.3, Duplicates)
     binds_port: bool = False  # a second instance could not open its port, so it is refused (12)
+    is_single: bool = False  # one instance serves the whole engine, so a second is refused
 
     def adapter(self, written: str) -> str | None:
         """The short name of the adapter a file calls `written`; `None` if this module has no such adapter."""
@@ -85,6 +86,7 @@ MODULES: Final[tuple[ModuleNames, ...]] = (
         "functions that are HTTP endpoints elsewhere",
         classes=("modules::http_functions::HttpFunctionsModule",),
         starts=Starts.ALWAYS,
+        is_single=True,
     ),
     ModuleNames(
         "configuration",

@@ -53,8 +53,8 @@ A module with adapters takes the key `adapter` in its `config`:
 | `config` | mapping | The adapter's own keys. |
 
 A module listed more than once is started as often, further instances with `#1`, `#2`, ... behind their name, except modules
-that open a port of their own (`iii-http`, `iii-stream`), which are refused. A name and its successor (`iii-http` and `http`,
-and likewise cron, queue, state and pubsub) may not stand beside each other.
+that open a port of their own (`iii-http`, `iii-stream`) or serve the whole engine (`iii-http-functions`), which are refused. A
+name and its successor (`iii-http` and `http`, and likewise cron, queue, state and pubsub) may not stand beside each other.
 
 Unknown keys in a `config` are refused, except that `iii-observability` and `iii-queue` only report them in the log. Where an
 integer is expected, a string of digits is accepted, as quoted `"${PORT:3111}"` gives one; nothing else is converted.

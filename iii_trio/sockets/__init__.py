@@ -4,7 +4,7 @@ from .frames import BATCH, MAX_FRAME, MAX_MESSAGE, FrameSplitter, binary_header,
 from .handshake import KnownPath, Query, Refusal, Upgrade, read_upgrade, refusal_response
 from .heartbeat import Heartbeat
 from .large import SpareBuffers
-from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn
+from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn, without_first
 from .reasons import CLOSE_CODES, CloseReason
 from .stream import BROKEN, RECEIVE_SIZE, ByteStream, SocketStream, TrioStream, own_stream
 from .websocket import Message, WebSocket
@@ -39,4 +39,5 @@ __all__ = [
     "own_stream",
     "read_upgrade",
     "refusal_response",
+    "without_first",
 ]

@@ -13,8 +13,8 @@ from websockets.utils import accept_key
 from .stream import BROKEN, ByteStream
 
 MAX_HEAD = 64 * 1024
-_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 Query = Mapping[str, Sequence[str]]
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 @attrs.frozen

@@ -231,7 +231,7 @@ class Outbox:
             frame = self._frames[0]
             length = _length(frame)
             if length > sent:
-                self._frames[0] = _shorten(frame, sent)
+                self._frames[0] = without_first(frame, sent)
                 break
             self._frames.popleft()
             self._size -= _FRAME_COST
@@ -253,7 +253,8 @@ def _length(frame: Frames) -> int:
     return sum(map(len, frame))
 
 
-def _shorten(frame: Frames, sent: int) -> Frames:
+def without_first(frame: Frames, sent: int) -> Frames:
+    """The pieces without the `sent` bytes that they begin with."""
     rest: list[Buffer] = []
     for piece in frame:
         if sent >= len(piece):

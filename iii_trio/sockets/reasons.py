@@ -15,10 +15,10 @@ class CloseReason(StrEnum):
     SLOW_CONSUMER = "slow_consumer"
     REATTACHED = "reattached"
     NAME_CONFLICT = "name_conflict"
-    AUTH_FAILED = "auth_failed"
     CHANNEL_ENDED = "channel_ended"
     CHANNEL_TAKEN = "channel_taken"
     CHANNEL_UNREAD = "channel_unread"
+    AUTH_FAILED = "auth_failed"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     KILLED = "killed"
@@ -35,8 +35,8 @@ CLOSE_CODES = {
     CloseReason.SHUTDOWN: 1012,
     CloseReason.CRASHED: 1011,
     CloseReason.NAME_CONFLICT: None,
-    CloseReason.AUTH_FAILED: 1008,
     CloseReason.CHANNEL_TAKEN: None,
+    CloseReason.AUTH_FAILED: 1008,
 }
 """Reasons that are said with a `Close` frame, and its status (None = without one; wire-protocol 1.3).
 

@@ -10,22 +10,31 @@ from msgspec import Struct
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Function, Kernel, Policy, Session, Worker
 from iii_trio.kernel.access import ASKS_SESSION
+from iii_trio.kernel.http_functions import is_http_invoked
 from iii_trio.kernel.workers import check_namespace
+from iii_trio.protocol import BadAction
 from iii_trio.protocol.access import HookResult, MiddlewareRequest, decode_answer, json_or_null, struct_payload
 from iii_trio.protocol.errors import Forbidden, InvalidNamespace, InvocationError, RemoteProtocolError
 from iii_trio.protocol.messages import (
     Announcement,
     Enqueue,
+    InvocationResult,
     InvokeFunction,
     Message,
+    Ping,
+    Pong,
+    Reattach,
     RegisterFunction,
     RegisterService,
     RegisterTrigger,
     RegisterTriggerType,
     RegisterWorker,
+    RegistrationRejected,
+    TriggerRegistrationResult,
     UnregisterFunction,
     UnregisterTrigger,
     UnregisterTriggerType,
+    WorkerRegistered,
 )
 
 from .hooks import hook_for, mapped
@@ -60,8 +69,8 @@ class Gate:
 
     def passes(self, message: Any) -> bool:
         """Whether a message goes on as it is. If not, it has been dealt with, or `finish` has to be awaited for it."""
-        look = _LOOKS.get(type(message))
-        return look is None or look(self, message)
+        look = LOOKS.get(type(message))
+        return type(message) in HARMLESS if look is None else look(self, message)
 
     async def finish(self) -> None:
         """Wait for what `passes` began. Cancelled: a registration that was not admitted yet is not made."""
@@ -185,7 +194,9 @@ class Gate:
 
     def _make(self, message: Message, said: Message) -> None:
         made = self.rules.make(message, said)
-        if made is not None:
+        if isinstance(made, RegisterFunction) and is_http_invoked(made):
+            self.pending = partial(self.kernel.registrations.take_http_function, self.worker, made)
+        elif made is not None:
             self.kernel.registrations.take(self.worker, made)
 
 
@@ -194,7 +205,7 @@ def _is_built_in(function: Function | None) -> bool:
     return function is not None and function.id.startswith("engine::") and not isinstance(function.owner, Worker)
 
 
-_LOOKS: Final[dict[type, Callable[[Gate, Any], bool]]] = {
+LOOKS: Final[dict[type, Callable[[Gate, Any], bool]]] = {
     InvokeFunction: Gate.on_call,
     RegisterWorker: Gate.on_register_worker,
     RegisterFunction: Gate.on_registration,
@@ -205,3 +216,18 @@ _LOOKS: Final[dict[type, Callable[[Gate, Any], bool]]] = {
     UnregisterTrigger: Gate.on_registration,
     RegisterService: Gate.on_registration,
 }
+"""What is looked at, by whom."""
+
+HARMLESS: Final = frozenset(
+    {
+        BadAction,
+        InvocationResult,
+        Ping,
+        Pong,
+        Reattach,
+        RegistrationRejected,
+        TriggerRegistrationResult,
+        WorkerRegistered,
+    }
+)
+"""What passes: it asks for nothing, or proves by itself that it may. Anything else that may come to be does not."""

@@ -3,12 +3,14 @@
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import attrs
 import trio
 
 from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel, NameConflict, Worker
+from iii_trio.kernel.http_functions import is_http_invoked
 from iii_trio.kernel.labels import shown
 from iii_trio.protocol import BadAction, decode, decode_announcement
 from iii_trio.protocol.errors import Codes, InvocationError, RemoteProtocolError
@@ -61,6 +63,9 @@ class Connection:
     """What its messages have to pass; None on a listener without access control."""
 
     reason: CloseReason | None = None
+    _checks: Callable[[], Awaitable[None]] | None = None
+    """What has to be waited for before the next message may be looked at (1.4), beside what the gate asks."""
+
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     async def run(self) -> CloseReason:
@@ -106,7 +111,7 @@ class Connection:
     def _take(self, batch: list[Message]) -> Awaitable[None] | None:
         """Handle messages in their order; what they make for others is sent at the end, or at once if there is only one.
 
-        Where a gate has to ask somebody about one of them, the rest is in what is returned, to be waited for.
+        Where something has to be waited for before the next of them, that and the rest are in what is returned.
         """
         turn, worker, bus, gate = self.turn, self.worker, self.kernel.bus, self.gate
         turn.active = len(batch) > 1
@@ -115,10 +120,10 @@ class Connection:
                 try:
                     text = data if type(data) is bytes else self._text_of(data)
                     message = decode(text)
-                    if gate is not None and not gate.passes(message):
-                        pass  # the gate has dealt with it
-                    elif type(message) is InvocationResult:
+                    if type(message) is InvocationResult:
                         bus.result_from(worker, message)
+                    elif gate is not None and not gate.passes(message):
+                        pass  # the gate has dealt with it
                     elif type(message) is InvokeFunction and message.function_id != ANNOUNCE:
                         bus.invoke_from(worker, message, text)
                     else:
@@ -128,16 +133,20 @@ class Connection:
                     self._drop(data, error)
                 if self.reason is not None:
                     break
-                if gate is not None and gate.pending is not None:
-                    return self._resume(gate, _kept(batch[number:]))
+                if self._checks is not None or (gate is not None and gate.pending is not None):
+                    return self._resume(_kept(batch[number:]))
         finally:
             if turn.active:
                 turn.end()
         return None
 
-    async def _resume(self, gate: Gate, rest: list[Message]) -> None:
-        """Wait for what the gate has asked, then go on with the messages behind."""
-        await gate.finish()
+    async def _resume(self, rest: list[Message]) -> None:
+        """Wait for what has to be known first, then go on with the messages behind."""
+        if self.gate is not None:
+            await self.gate.finish()
+        if self._checks is not None:
+            checks, self._checks = self._checks, None
+            await checks()
         self.socket.heard = True  # the silence was ours
         if rest and self.reason is None and (waiting := self._take(rest)) is not None:
             await waiting
@@ -205,6 +214,12 @@ class Connection:
     def on_register(self, message: Any, _: bytes) -> None:
         self.kernel.registrations.take(self.worker, message)
 
+    def on_register_function(self, message: RegisterFunction, text: bytes) -> None:
+        if is_http_invoked(message):
+            self._checks = partial(self.kernel.registrations.take_http_function, self.worker, message)
+        else:
+            self.on_register(message, text)
+
     def on_trigger_result(self, message: TriggerRegistrationResult, _: bytes) -> None:
         triggers = self.kernel.triggers
         if message.error is None:
@@ -237,7 +252,7 @@ _HANDLERS: Final[dict[type, Callable[[Connection, Any, bytes], None]]] = {
     InvokeFunction: Connection.on_invoke,
     BadAction: Connection.on_bad_action,
     RegisterWorker: Connection.on_register_worker,
-    RegisterFunction: Connection.on_register,
+    RegisterFunction: Connection.on_register_function,
     UnregisterFunction: Connection.on_register,
     RegisterTriggerType: Connection.on_register,
     UnregisterTriggerType: Connection.on_register,

@@ -46,7 +46,7 @@ _ACCEPT_PAUSE = 0.1
 
 Listeners = Sequence[trio.abc.Listener[trio.abc.Stream]]
 OpenListeners = Callable[[], Awaitable[Listeners]]
-Peer = Connection | TelemetrySink | ChannelEnd
+Peer = Admission | Connection | TelemetrySink | ChannelEnd
 
 
 @attrs.frozen
@@ -65,9 +65,9 @@ class ListenerStatistics:
 
     workers: int
     telemetry: int
-    channel_ends: int
     closed: dict[str, int]
     entering: int = 0
+    channel_ends: int = 0
 
 
 @attrs.define(eq=False, repr=False)
@@ -86,7 +86,7 @@ class WorkerListener:
 
     _shared: memoryview = attrs.field(factory=lambda: memoryview(bytearray(RECEIVE_SIZE)))
     _spares: SpareBuffers = attrs.field(factory=SpareBuffers)
-    _open: dict[str, Admission | Peer] = attrs.field(factory=dict)
+    _open: dict[str, Peer] = attrs.field(factory=dict)
     _closed: Counter[str] = attrs.field(factory=Counter)
     _accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -160,7 +160,7 @@ class WorkerListener:
 
     async def _upgraded(self, stream: ByteStream, worker_id: str, request: Upgrade, channel: Channel | None) -> None:
         async with trio.open_nursery() as nursery:
-            peer: Admission | Peer | None = None
+            peer: Peer | None = None
 
             def fail(reason: CloseReason) -> None:
                 assert peer is not None  # nothing is sent before there is one
@@ -181,10 +181,8 @@ class WorkerListener:
                 self._open.pop(worker_id, None)
                 nursery.cancel_scope.cancel()
 
-    def _newcomer(
-        self, request: Upgrade, socket: WebSocket, worker_id: str, channel: Channel | None
-    ) -> Admission | Peer:
-        """Who is served first: on a guarded listener somebody who has not been let in yet. The key of a channel lets in."""
+    def _newcomer(self, request: Upgrade, socket: WebSocket, worker_id: str, channel: Channel | None) -> Peer:
+        """Who is served first: on a guarded listener somebody who has not been let in yet. A channel has its key (11.4)."""
         if channel is not None:
             return open_end(channel, request, socket, self.turn, self._count_end)
         if self.policy is None:
@@ -219,10 +217,10 @@ class WorkerListener:
 
     def statistics(self) -> ListenerStatistics:
         """Counts, for monitoring."""
-        kinds = Counter(map(type, self._open.values()))
+        kinds = Counter(type(peer) for peer in self._open.values())
         workers, telemetry, entering = kinds[Connection], kinds[TelemetrySink], kinds[Admission]
-        ends = len(self._open) - workers - telemetry - entering
-        return ListenerStatistics(workers, telemetry, ends, dict(self._closed), entering)
+        channel_ends = len(self._open) - workers - telemetry - entering
+        return ListenerStatistics(workers, telemetry, dict(self._closed), entering, channel_ends)
 
 
 async def _say(stream: ByteStream, data: bytes) -> None:

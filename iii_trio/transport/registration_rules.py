@@ -95,8 +95,7 @@ class RegistrationRules:
         if not namespace.strip():
             return made  # refused by the kernel, with a reason of its own
         try:
-            function = self.kernel.functions.find(namespace, made.function_id)
-            self.session.check_target(namespace, made.function_id, function)
+            self.session.check_trigger(self.kernel.functions.find, namespace, made.function_id, made.config)
             self._check_trigger_id(made, namespace)
         except Forbidden as error:
             self.worker.tell(
@@ -128,7 +127,7 @@ class RegistrationRules:
 
     def log_denied(self, what: str, name: str, why: object) -> None:
         """Say in the log what was denied and why."""
-        _log.warning("denied %s %s of worker %s: %s", what.lower(), shown(name), self.worker.id, shown(str(why)))
+        _log.warning("denied %s %s of worker %s: %s", what.lower(), shown(name), self.worker.id, shown(why))
 
 
 _MAKES: Final[dict[type, Callable[[RegistrationRules, Any, Any], Message | None]]] = {

@@ -1,5 +1,6 @@
 """The Trio SDK: one `Worker` for programs that connect to an engine and for code in the engine's own process."""
 
+from ._channels import Channel, ChannelReader, ChannelWriter
 from ._connect import connect
 from ._errors import WorkerRejected
 from ._functions import FunctionHandler, InvocationContext
@@ -10,6 +11,9 @@ from ._triggers import TriggerConfig, TriggerError, TriggerHandler
 from ._worker import TriggerHandle, Worker, WorkerStatistics
 
 __all__ = [
+    "Channel",
+    "ChannelReader",
+    "ChannelWriter",
     "FunctionHandler",
     "InvocationContext",
     "LinkStatistics",

@@ -56,10 +56,12 @@ async def connect(
     address, name = Address.parse(url), name or default_name()
     announcement = identify(name, check_namespace(namespace), description)
     chance = random or SystemRandom()
+    from ._socket_channels import SocketEnds
     from .websocket import open_websocket  # trio-websocket is loaded by who connects
 
     stream = open_stream or partial(address.open_stream, ssl_context)
-    dial = partial(open_websocket, address, _with_token(headers or {}), stream)
+    headers = _with_token(headers or {})
+    dial = partial(open_websocket, address, headers, stream)
     link: SocketLink | None = None
     try:
         async with open_bare_nursery(f"worker {name} has ended") as nursery:
@@ -69,7 +71,7 @@ async def connect(
             nursery.start_soon(connections.run, name="worker/connection")
             try:
                 await connections.first.wait()
-                yield Worker(name, namespace, link, triggers, ids)
+                yield Worker(name, namespace, link, triggers, ids, SocketEnds(address, headers, stream, nursery))
                 await connections.stop()
             finally:
                 link.close()

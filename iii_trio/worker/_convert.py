@@ -13,6 +13,8 @@ from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, mapping_structure_factory
 from cattrs.strategies import configure_union_passthrough
 
+from ._channels import ChannelReader, ChannelWriter
+
 T = TypeVar("T")
 _Hook = Callable[[Any, Any], Any]
 
@@ -65,6 +67,8 @@ def _converter() -> Converter:
     converter.register_structure_hook(bool, _exactly(bool))
     converter.register_structure_hook(int, _exactly(int))
     converter.register_structure_hook(float, _number)
+    for live in (ChannelReader, ChannelWriter):
+        converter.register_structure_hook(live, _live)
     converter.register_structure_hook(datetime, _parsed(datetime.fromisoformat))
     converter.register_structure_hook(date, _parsed(date.fromisoformat))
     converter.register_structure_hook(UUID, _parsed(UUID))
@@ -93,6 +97,13 @@ def _exactly(wanted: type) -> _Hook:
         return value
 
     return structure
+
+
+def _live(value: Any, kind: Any) -> Any:
+    """An end of a channel, which stands where its reference was."""
+    if type(value) is not kind:
+        raise TypeError(f"{_NOUNS.get(type(value), type(value).__name__)} where a {kind.__name__} is expected")
+    return value
 
 
 def _number(value: Any, _: Any) -> float:

@@ -12,6 +12,7 @@ from iii_trio.kernel import Call
 from iii_trio.protocol import Json, Payload
 from iii_trio.protocol.errors import FunctionFailed, InputRejected, InvocationError, RemoteProtocolError
 
+from ._channels import Ends, live_value
 from ._schema import holds_attrs, schema_of
 from ._trace import current_trace
 
@@ -54,6 +55,7 @@ class OfferedFunction:
 def offer(
     function_id: str,
     handler: FunctionHandler,
+    ends: Ends,
     *,
     description: str | None,
     metadata: Json,
@@ -73,7 +75,7 @@ def offer(
         response_format = schema_of(result)
     return OfferedFunction(
         function_id,
-        _guarded(_arguments(parameters), handler),
+        _guarded(_arguments(parameters, ends), handler),
         description,
         *(None if value is None else Payload.of(value) for value in (metadata, request_format, response_format)),
     )
@@ -105,19 +107,19 @@ def _signature(handler: FunctionHandler) -> tuple[list[inspect.Parameter], Any]:
     return wanted, signature.return_annotation
 
 
-def _arguments(parameters: list[inspect.Parameter]) -> Callable[[Call], tuple[Any, ...]]:
+def _arguments(parameters: list[inspect.Parameter], ends: Ends) -> Callable[[Call], tuple[Any, ...]]:
     """What a handler with these parameters is called with."""
     if not parameters:
         return lambda _: ()
     read = _payload_reader(parameters[0].annotation)
     if len(parameters) == 1:
-        return lambda call: (read(_value(call)),)
-    return lambda call: (read(_value(call)), _context(call))
+        return lambda call: (read(_value(call, ends)),)
+    return lambda call: (read(_value(call, ends)), _context(call))
 
 
-def _value(call: Call) -> Json:
+def _value(call: Call, ends: Ends) -> Json:
     try:
-        return call.payload.value
+        return live_value(call.payload, ends)
     except RemoteProtocolError as error:
         raise InputRejected(f"the payload cannot be decoded: {error}") from error
 

@@ -24,6 +24,7 @@ from ._errors import WorkerRejected
 from ._functions import OfferedFunction
 from ._identity import identify
 from ._link import LinkStatistics, Registration
+from ._local_channels import LocalEnds
 from ._nursery import open_bare_nursery
 from ._pending import PendingCalls
 from ._trace import Trace
@@ -162,7 +163,9 @@ async def open_local_worker(
     async with open_bare_nursery(f"worker {name} has ended") as nursery:
         triggers = Triggers(nursery.start_soon)
         record.outlet = link = LocalLink(kernel, record, triggers)
+        ends = LocalEnds(kernel.channels)
         try:
-            yield Worker(record.name or name, namespace, link, triggers, kernel.ids)
+            yield Worker(record.name or name, namespace, link, triggers, kernel.ids, ends)
         finally:
+            ends.close()
             link.close()

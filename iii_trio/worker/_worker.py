@@ -16,6 +16,7 @@ from iii_trio.protocol.messages import (
     UnregisterTriggerType,
 )
 
+from ._channels import Channel, ChannelReader, ChannelWriter, Ends
 from ._functions import FunctionHandler, offer, to_payload
 from ._link import Link, LinkStatistics
 from ._trace import current_trace
@@ -63,6 +64,7 @@ class Worker:
     _link: Link = attrs.field(repr=False)
     _triggers: Triggers = attrs.field(repr=False)
     _ids: Ids = attrs.field(repr=False)
+    _ends: Ends = attrs.field(repr=False)
 
     @property
     def id(self) -> str:
@@ -129,6 +131,7 @@ class Worker:
             offer(
                 function_id,
                 handler,
+                self._ends,
                 description=description,
                 metadata=metadata,
                 request_format=request_format,
@@ -222,6 +225,15 @@ class Worker:
         if self.namespace == DEFAULT_NAMESPACE or function_id.startswith(_IN_DEFAULT):
             return None
         return self.namespace
+
+    async def create_channel(self, buffer_size: int | None = None) -> Channel:
+        """Make a data channel: a stream of items from one writer to one reader, anywhere (wire-protocol 10).
+
+        At most `buffer_size` items wait in the engine (64 unless given); a slow reader makes the writer wait. The channel
+        is gone unless both ends are opened within five minutes. Raises as `trigger`; Overloaded if there are too many.
+        """
+        made = await self.trigger("engine::channels::create", {"buffer_size": buffer_size})
+        return Channel(ChannelWriter(made["writer"], self._ends), ChannelReader(made["reader"], self._ends))
 
     # --- triggers ---------------------------------------------------------------------------------------------------
 

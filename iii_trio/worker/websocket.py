@@ -22,6 +22,15 @@ _FRAGMENT: Final = 256 << 10  # letters of at most four bytes each
 
 @asynccontextmanager
 async def open_websocket(address: Address, headers: Mapping[str, str], open_stream: OpenStream) -> AsyncIterator[Wire]:
+    """A worker's connection for the length of a block; see `open_connection`."""
+    async with open_connection(address, headers, open_stream) as connection:
+        yield WebSocketWire(connection)
+
+
+@asynccontextmanager
+async def open_connection(
+    address: Address, headers: Mapping[str, str], open_stream: OpenStream
+) -> AsyncIterator[WebSocketConnection]:
     """Connect for the length of a block. Raises LinkLost if that takes more than 10 s, fails or is refused.
 
     An error of the block arrives bare. Whoever wants an orderly end calls `aclose` in the block.
@@ -35,7 +44,7 @@ async def open_websocket(address: Address, headers: Mapping[str, str], open_stre
         raise LinkLost(f"{address.authority} did not answer within {_HANDSHAKE:g} s")
     try:
         async with open_bare_nursery("the connection has ended") as nursery:  # for the reader of trio-websocket
-            yield WebSocketWire(await _shake_hands(nursery, stream, address, headers))
+            yield await _shake_hands(nursery, stream, address, headers)
     except HandshakeError as error:
         raise LinkLost(f"{address.authority} refuses the connection: {error!r}") from error
     finally:

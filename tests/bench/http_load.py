@@ -19,23 +19,26 @@ BODY = b'{"source":"bench","value":42,"items":["a","b","c"]}'
 
 
 class Asker(asyncio.Protocol):
-    """One connection with one request at a time."""
+    """One connection with one request at a time. Another takes its place when the server ends it, as bare hypercorn does."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, port: int) -> None:
         self.answered = self.failed = 0
-        self.is_lost = False
+        self.is_running = False
         self.latencies: list[float] = []
         self._began = 0.0
-        self._parser = httptools.HttpResponseParser(self)
-        self._transport: asyncio.Transport | None = None
+        self._port = port
+        self._reconnecting: asyncio.Task[None] | None = None
         head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: bench\r\naccept: */*\r\n"
         self._request = f"{head}content-type: application/json\r\ncontent-length: {len(BODY)}\r\n\r\n".encode() + BODY
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own
+        self._parser = httptools.HttpResponseParser(self)
+        if self.is_running:
+            self.start()
 
     def start(self) -> None:
-        assert self._transport is not None
+        self.is_running = True
         self._began = time.perf_counter()
         self._transport.write(self._request)
 
@@ -49,16 +52,17 @@ class Asker(asyncio.Protocol):
         self.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_lost = True
+        self._reconnecting = asyncio.get_running_loop().create_task(self.connect())
+
+    async def connect(self) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
 
 
 async def measure(options: argparse.Namespace) -> dict[str, float]:
     """Ask on every connection, `warm_up` seconds unobserved, then `seconds`. Raises RuntimeError if an answer was not 200."""
-    loop = asyncio.get_running_loop()
-    askers = [
-        (await loop.create_connection(lambda: Asker(options.path), "127.0.0.1", options.port))[1]
-        for _ in range(options.connections)
-    ]
+    askers = [Asker(options.path, options.port) for _ in range(options.connections)]
+    for asker in askers:
+        await asker.connect()
     for asker in askers:
         asker.start()
     await asyncio.sleep(options.warm_up)
@@ -70,8 +74,8 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
     cpu += cpu_seconds(options.pid)
     took = time.perf_counter() - began
     latencies = sorted(latency for asker in askers for latency in asker.latencies)
-    if not calls or any(asker.failed or asker.is_lost for asker in askers):
-        raise RuntimeError(f"{calls} requests were answered, not all of them with 200, or a connection was lost")
+    if not calls or any(asker.failed for asker in askers):
+        raise RuntimeError(f"{calls} requests were answered, not all of them with 200")
     return {"calls": calls, "per_s": calls / took, "cpu_us": cpu / calls * 1e6, **quantiles(latencies)}
 
 

@@ -20,6 +20,7 @@ BATCH = 500
 MIB = 1024 * 1024
 BOUND = 80 * MIB  # 16 queued and 64 waiting behind them
 SLACK = 30 * MIB
+KEPT = 64 * MIB  # of its heap, for the next messages (iii_trio/commands/_memory.py)
 
 
 @pytest.fixture
@@ -117,14 +118,16 @@ async def test_calls_beyond_the_bound_are_refused_and_memory_is_bounded(engine: 
 
 async def test_replies_beyond_the_bound_end_their_reader_and_nobody_else(engine: Served) -> None:
     """A caller that reads none of its replies is cut off; its memory comes back, others go on (# wire 107)."""
-    size = MIB // 2
+    size = (
+        5 * MIB
+    )  # what is freed of such messages goes back to the system, of smaller ones it may be kept for the next
     async with open_worker(engine), engine.peer() as honest, engine.peer() as caller:
         before = engine.memory
         with pytest.raises(GONE), trio.fail_after(30):  # noqa: PT012  # which of them hears of the end is open
-            for number in range(1_000):
+            for number in range(200):
                 await caller.say_all([call("stopped::echo", number, "x" * size)])
                 assert engine.memory < before + 2 * BOUND + SLACK  # calls wait for the one, replies for the other
         assert await honest.fence() == []
-        with trio.fail_after(10):
-            while engine.memory > before + SLACK:  # noqa: ASYNC110
+        with trio.fail_after(30):  # the worker still works off what was called
+            while engine.memory > before + KEPT:  # noqa: ASYNC110
                 await trio.sleep(0.02)

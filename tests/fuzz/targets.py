@@ -12,7 +12,7 @@ from websockets.protocol import OPEN, Protocol, Side
 
 from iii_trio.protocol import BadAction, Payload, decode, decode_announcement, encode
 from iii_trio.protocol.errors import InputRejected, RemoteProtocolError
-from iii_trio.protocol.messages import ABSENT, AnyMessage, InvocationResult, InvokeFunction
+from iii_trio.protocol.messages import ABSENT, InvocationResult, InvokeFunction
 from iii_trio.sockets import (
     BATCH,
     MAX_FRAME,
@@ -25,48 +25,16 @@ from iii_trio.sockets import (
     refusal_response,
 )
 
+from .pieces import pieces_of
+from .recipe import Recipe
+from .requests import requests
+
 HEADER = 14
 """Bytes of the longest frame header."""
 
 VIOLATIONS: Final = {CloseReason.PROTOCOL_ERROR, CloseReason.NOT_UTF8, CloseReason.TOO_BIG}
 PATHS: Final = KnownPath("/", "/otel")
-STRUCTS: Final = AnyMessage.__args__
-TAGS: Final = [kind.__struct_config__.tag.encode() for kind in STRUCTS]
-MESSAGES: Final = [(b"type", *(name.encode() for name in kind.__struct_fields__)) for kind in STRUCTS]
-FIELDS: Final = sorted(
-    {name for fields in MESSAGES for name in fields} | {b"code", b"message", b"stacktrace", b"queue"}
-)
-SCALARS: Final = (
-    b'"f"',
-    b"null",
-    b'"5b0c0a43-92f8-4a07-9c1a-6a3f1f3b9d10"',
-    b'"void"',
-    b'"enqueue"',
-    b'""',
-    b"true",
-    b"0",
-    b"-1",
-    b"4294967296",
-    b"1e400",
-    b"123456789012345678901234567890",
-    b"0.1",
-    b'"\\ud800"',
-    b'"\\u0000"',
-    b'"\xc3\xa4\xf0\x9f\x9a\x80"',
-    b"NaN",
-    b" 1 ",
-)
 Said = tuple[str, bytes]
-
-
-def pieces_of(data: bytes) -> tuple[bytes, list[bytes]]:
-    """An input as the bytes of a connection, and as the pieces in which they come: its first bytes say where it is cut."""
-    count = data[0] % 8 if data else 0
-    cuts, stream = data[1 : 1 + 2 * count], data[1 + 2 * count :]
-    places = {int.from_bytes(cuts[at : at + 2], "big") % (len(stream) + 1) for at in range(0, len(cuts) - 1, 2)}
-    edges = sorted(places - {0, len(stream)})
-    pieces = [stream[start:end] for start, end in zip([0, *edges], [*edges, len(stream)], strict=True)]
-    return stream, [piece for piece in pieces if piece]
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
@@ -92,8 +60,8 @@ def split(pieces: Iterable[bytes]) -> Heard:
             assert len(batch) <= BATCH
             heard += [("text" if isinstance(message, bytes) else "binary", bytes(message)) for message in batch]
         rest = bytes(data[position:])
-        assert incomplete is None or incomplete.size <= MAX_FRAME + HEADER
-        assert incomplete is None or len(rest) < max(incomplete.size, HEADER)
+        assert incomplete is None or incomplete <= MAX_FRAME + HEADER
+        assert incomplete is None or len(rest) < max(incomplete, HEADER)
     return Heard(heard, b"".join(splitter.answer), splitter.ended)
 
 
@@ -180,48 +148,6 @@ def messages(data: bytes) -> None:
         assert isinstance(message.error.message, str)
 
 
-@attrs.define(eq=False)
-class Recipe:
-    """Makes messages of bytes: a fuzzer that changes letters alone hardly ever meets a known type with the right fields."""
-
-    _data: bytes
-    _at: int = 0
-
-    def pick(self, count: int) -> int:
-        """The next decision, below `count`; 0 when the bytes are used up."""
-        self._at += 1
-        return self._data[self._at - 1] % count if self._at <= len(self._data) else 0
-
-    def message(self) -> bytes:
-        """A message with some of the fields of some type, and some of other types."""
-        fields = MESSAGES[self.pick(len(MESSAGES))]
-        members = [self._member(name) for name in fields if self.pick(4)]
-        members += [self._member(FIELDS[self.pick(len(FIELDS))]) for _ in range(self.pick(3))]
-        return b"{%b}" % b",".join(members)
-
-    def _member(self, name: bytes) -> bytes:
-        return b'"%b":%b' % (name, self.value() if name != b"type" or not self.pick(8) else self._tag())
-
-    def _tag(self) -> bytes:
-        return b'"%b"' % TAGS[self.pick(len(TAGS))]
-
-    def value(self, depth: int = 0) -> bytes:
-        """Any JSON value, or what is nearly one."""
-        match self.pick(8 if depth < 4 else 5):
-            case 0 | 1 | 2 | 3:
-                return SCALARS[self.pick(len(SCALARS))]
-            case 4:
-                size = self.pick(256)
-                self._at += size
-                return self._data[self._at - size : self._at]
-            case 5:
-                return b"[%b]" % b",".join(self.value(depth + 1) for _ in range(self.pick(4)))
-            case _:
-                return b"{%b}" % b",".join(
-                    b'"%b":%b' % (FIELDS[self.pick(len(FIELDS))], self.value(depth + 1)) for _ in range(self.pick(5))
-                )
-
-
 def _read_payload(payload: Payload) -> None:
     try:
         value = payload.value
@@ -300,5 +226,5 @@ def _status(response: bytes, method: bytes) -> int:
 
 _UPGRADE: Final = (("connection", "upgrade"), ("upgrade", "websocket"))
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = MappingProxyType(
-    {"frames": frames, "messages": messages, "handshake": handshake}
+    {"frames": frames, "messages": messages, "handshake": handshake, "requests": requests}
 )

@@ -44,6 +44,7 @@ def sample(engine: Engine) -> Sample:
         in_flight=kernel.invocations.in_flight,
         calls=kernel.invocations.opened,
         crashed=engine.statistics().connections.crashed,
+        channels=kernel.channels.open,
     )
 
 

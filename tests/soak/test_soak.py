@@ -9,7 +9,7 @@ from . import __main__ as program
 from . import place as places
 from .__main__ import Grown, judge, soak
 from .place import Place
-from .scenarios import SCENARIOS, mix
+from .scenarios import SCENARIOS, channels, mix
 from .watch import ALLOWED, MIB, Sample, growth, residue
 
 AT_REST = Sample(50 * MIB, 9, 17, 0, 0, 13, 0, 2, 0, 1000, 0)
@@ -41,6 +41,8 @@ def test_everything_else_must_be_as_before() -> None:
 async def test_a_round_leaves_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mix, "CALLS", 30)
     monkeypatch.setattr(mix, "LIVES", 2)
+    monkeypatch.setattr(channels, "SIZE", 32 * MIB)
+    monkeypatch.setattr(channels, "BROKEN_OFF", 5)
     (sample,) = await soak([name], 0.0, seed=1, fewest=1)
     assert sample.calls > 0
 

@@ -9,7 +9,18 @@ MIB = 1024 * 1024
 ALLOWED = 8 * MIB
 """Bytes by which the memory of the last quarter may exceed that of the second; the first quarter warms up."""
 
-EXACT = ("descriptors", "tasks", "workers", "names", "functions", "triggers", "trigger_types", "in_flight", "crashed")
+EXACT = (
+    "descriptors",
+    "tasks",
+    "workers",
+    "names",
+    "functions",
+    "triggers",
+    "trigger_types",
+    "in_flight",
+    "crashed",
+    "channels",
+)
 _FEWEST = 4
 
 
@@ -28,6 +39,7 @@ class Sample:
     in_flight: int
     calls: int
     crashed: int
+    channels: int = 0
 
 
 def residue(baseline: Sample, now: Sample) -> list[str]:

@@ -120,6 +120,15 @@ async def test_of_a_function_registered_twice_before_the_announcement_the_last_c
     assert (function.owner, function.description) == (worker, "new")
 
 
+async def test_what_was_registered_early_is_withdrawn_without_a_look_at_the_rest(kernel: Kernel) -> None:
+    worker = kernel.connect(outlet=Outlet())
+    worker.early = Table()
+    for function_id in "fgh":
+        take(kernel, worker, "registerfunction", id=function_id)
+    take(kernel, worker, "unregisterfunction", id="g")
+    assert len(worker.early) == 2
+
+
 def namespaces_by_looking(kernel: Kernel, function_id: str) -> Iterator[str]:
     return (name for name, space in kernel.functions._spaces.items() if function_id in space)
 

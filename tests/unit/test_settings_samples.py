@@ -68,6 +68,12 @@ def test_http() -> None:
     assert http.config["port"] == 4000
 
 
+def test_http_functions() -> None:
+    settings = load("http-functions.yaml", settings_catalogue())
+    module = next(entry for entry in settings.entries if entry.module == "iii-http-functions")
+    assert module.options.security.url_allowlist == ("*.partner.example", "billing.internal")
+
+
 def test_full_names_every_module() -> None:
     written = {entry.module for entry in load("full.yaml").entries}
     assert written == {

@@ -49,6 +49,11 @@ async def test_serving_and_calling(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no refunds: Function billing::refund not found" in capsys.readouterr().out
 
 
+async def test_piping_through_channels() -> None:
+    with trio.fail_after(10):
+        assert await program("pipe")() == b"TO BE OR NOT TO BE"
+
+
 async def test_providing_a_trigger_type() -> None:
     with trio.fail_after(10):
         async with open_engine({"modules": []}, host="127.0.0.1", port=0) as engine, trio.open_nursery() as nursery:
@@ -75,4 +80,4 @@ async def test_embedding() -> None:
 
 
 def test_every_program_is_tried() -> None:
-    assert len(PROGRAMS) == 4
+    assert len(PROGRAMS) == 5

@@ -11,6 +11,7 @@ from iii_trio.kernel import Call
 from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import InputRejected
 from iii_trio.worker import InvocationContext
+from iii_trio.worker._channels import Ref
 from iii_trio.worker._functions import OfferedFunction, offer
 
 
@@ -19,9 +20,19 @@ class Item:
     sku: str
 
 
+class NoEnds:
+    """Payloads of these tests hold no references of channels."""
+
+    async def open_reader(self, ref: Ref) -> Any:
+        raise AssertionError(ref)
+
+    async def open_writer(self, ref: Ref) -> Any:
+        raise AssertionError(ref)
+
+
 def offered(handler: Any, **said: Any) -> OfferedFunction:
     nothing = {"description": None, "metadata": None, "request_format": None, "response_format": None}
-    return offer("f", handler, **{**nothing, **said})
+    return offer("f", handler, NoEnds(), **{**nothing, **said})
 
 
 async def result_of(handler: Any, text: str) -> Any:

@@ -387,12 +387,24 @@ async def test_a_trigger_fires_only_what_the_session_may_call(autojump_clock: Mo
                 "error": {"code": "FORBIDDEN"},
             }
             assert trigger(guarded, trigger_id) is None
+        for config in ({"condition_function_id": "hidden::if"}, {"middleware_function_ids": ["shop::m", "hidden::m"]}):
+            await worker.trigger("t3", "hook", "shop::x", config=config)
+            (said,) = await worker.fence()
+            assert said["error"]["code"] == "FORBIDDEN"
+            wanted = {"trigger_type": "hook", "function_id": "shop::x", "config": config}
+            assert (await worker.error("engine::register_trigger", wanted))["code"] == "FORBIDDEN"
+        for config in (
+            {"condition_function_id": "shop::if"},
+            {"condition_function_id": 5, "middleware_function_ids": 5},
+        ):
+            await worker.trigger("t7", "hook", "shop::x", config=config)
+        assert await worker.fence() == []
         await worker.trigger("t6", "hook", "shop::x", config={}, namespace=" ")
         assert (await worker.hear("triggerregistrationresult"))["error"]["code"] == "INVALID_NAMESPACE"
         for function_id in ("hidden::x", "engine::unregister_trigger"):
             wanted = {"trigger_type": "hook", "function_id": function_id}
             assert (await worker.error("engine::register_trigger", wanted))["code"] == "FORBIDDEN"
-        assert [message["id"] for message in await provider.fence()] == ["t1", "t2"]
+        assert [message["id"] for message in await provider.fence()] == ["t1", "t2", "t7", "t7"]
 
 
 async def test_a_worker_ends_only_triggers_of_its_own(autojump_clock: MockClock) -> None:

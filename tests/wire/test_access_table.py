@@ -6,7 +6,7 @@ denied wherever nothing exposes it.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
@@ -15,6 +15,9 @@ from trio.testing import MockClock
 from wire_client import MODERN, Client, Json, World, eventually
 
 from iii_trio.kernel.access import ASKS_SESSION, INFRASTRUCTURE
+from iii_trio.protocol import BadAction
+from iii_trio.protocol.messages import AnyMessage
+from iii_trio.transport.access import HARMLESS, LOOKS
 
 TARGET = "shop::target"
 PROXY = "gate::proxy"
@@ -237,6 +240,11 @@ TRIES: dict[str, Callable[[Stage], Awaitable[bool]]] = {
 def test_every_verb_is_tried() -> None:
     assert set(TRIES) == VERBS
     assert all(kind.may <= VERBS for kind in KINDS.values())
+
+
+def test_every_message_is_looked_at_or_known_to_be_harmless() -> None:
+    assert LOOKS.keys() | HARMLESS == {*get_args(AnyMessage), BadAction}
+    assert not LOOKS.keys() & HARMLESS
 
 
 @pytest.mark.parametrize("name", KINDS)

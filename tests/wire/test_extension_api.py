@@ -368,7 +368,9 @@ async def test_a_background_task_that_crashes_restarts_its_module() -> None:
     async with running(probe(fails="task"), EVENTS) as engine, sdk(engine) as worker:
         engine.kernel.services.register("crash", crash)
         before = engine.kernel.services.get("probe")
+        await until(lambda: crash.statistics().tasks_waiting == 1)
         crash.set()
+        engine.kernel.services.register("crash", trio.Event())  # the next incarnation lives
         await until(lambda: engine.kernel.services.get("probe") is not before)
         assert await worker.trigger("engine::functions::list", {}) is not None  # nobody else noticed
 
@@ -519,7 +521,7 @@ async def test_where_a_builder_takes_its_configuration_from(tmp_path: Path) -> N
     for configured in (EngineBuilder().config_file(file), EngineBuilder().with_config_path(str(file))):
         built = await configured.add_worker("test::Probe", {"as": "second"}).build()
         assert ports(built) == [("0.0.0.0", 50001)]
-        assert modules(built) == ["test::Probe", "configuration", "test::Probe#1"]
+        assert modules(built) == ["test::Probe", "configuration", "test::Probe#1", "iii-http-functions"]
         assert [entry.module for entry in built.engine_handle().composition.settings.unbuilt] == ["iii-cron"]
     assert ports(await EngineBuilder().config_file(file).address(":50002").build()) == [("0.0.0.0", 50002)]
     assert ports(await EngineBuilder().add_module("test::Probe").build()) == [("0.0.0.0", 49134)]
@@ -531,6 +533,16 @@ async def test_where_a_builder_takes_its_configuration_from(tmp_path: Path) -> N
     with pytest.deprecated_call():
         builder = EngineBuilder().config_file_or_default(tmp_path / "none.yaml")
     assert ports(await builder.build()) == [("127.0.0.1", 49134)]
+
+
+async def test_a_module_that_always_starts_is_there_once(tmp_path: Path) -> None:
+    file = tmp_path / "engine.yaml"
+    file.write_text("workers: []")
+    security = {"security": {"require_https": False}}
+    for configured in (EngineBuilder().config_file(file), EngineBuilder().default_config(), EngineBuilder()):
+        built = await configured.add_module("iii-http-functions", security).build()
+        entries = built.engine_handle().composition.settings.entries
+        assert [entry.config for entry in entries if entry.module == "iii-http-functions"] == [security]
 
 
 async def test_a_module_added_to_the_defaults_takes_the_place_of_its_default_entry() -> None:

@@ -23,6 +23,20 @@ async def ignore(_: Request) -> Response:
     return Response(200, (), b"ignored")
 
 
+@attrs.define
+class Waiting:
+    """A handler that answers nothing; `cancelled` is set when it is."""
+
+    cancelled: trio.Event = attrs.field(factory=trio.Event)
+
+    async def handle(self, _: Request) -> Response:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            self.cancelled.set()
+            raise
+
+
 def talk(
     handler: Callable[[Request], Awaitable[Response]], limits: ServerLimits | None = None
 ) -> tuple[AbstractAsyncContextManager[Any], MemoryListener]:
@@ -69,16 +83,8 @@ async def test_an_answer_without_the_body_that_was_announced_closes(autojump_clo
 
 
 async def test_a_client_that_leaves_is_noticed_within_half_a_second(autojump_clock: MockClock) -> None:
-    cancelled = trio.Event()
-
-    async def wait(_: Request) -> Response:
-        try:
-            await trio.sleep_forever()
-        except trio.Cancelled:
-            cancelled.set()
-            raise
-
-    server, listener = talk(wait)
+    waiting = Waiting()
+    server, listener = talk(waiting.handle)
     async with server:
         for ahead in (b"", request("GET", "/next"), b"x" * 1000):
             client = Client(await listener.connect())
@@ -86,9 +92,9 @@ async def test_a_client_that_leaves_is_noticed_within_half_a_second(autojump_clo
             await trio.sleep(10)
             begin = trio.current_time()
             await client.stream.aclose()
-            await cancelled.wait()
+            await waiting.cancelled.wait()
             assert trio.current_time() - begin <= 0.5
-            cancelled = trio.Event()
+            waiting.cancelled = trio.Event()
 
 
 async def test_what_was_read_ahead_is_not_lost(autojump_clock: MockClock) -> None:
@@ -233,24 +239,16 @@ async def test_limits_are_those_that_are_given(autojump_clock: MockClock) -> Non
 
 
 async def test_over_tcp_a_client_that_closes_its_half_gets_no_late_answer() -> None:
-    cancelled = trio.Event()
-
-    async def wait(_: Request) -> Response:
-        try:
-            await trio.sleep_forever()
-        except trio.Cancelled:
-            cancelled.set()
-            raise
-
+    waiting = Waiting()
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     with trio.fail_after(10):
         async with (
-            serve_handler(listeners, wait),
+            serve_handler(listeners, waiting.handle),
             await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1]) as stream,
         ):
             await stream.send_all(request("GET", "/"))
             await stream.send_eof()
-            await cancelled.wait()
+            await waiting.cancelled.wait()
             assert await stream.receive_some(1) == b""
 
 

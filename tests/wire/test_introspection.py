@@ -139,7 +139,7 @@ async def test_workers_as_old_sdks_list_them(reader: Json) -> None:
         assert set(listed) == {"workers", "timestamp"}
         assert abs(listed["timestamp"] / 1000 - time.time()) < 60
         rows = {row["name"]: row for row in listed["workers"]}
-        assert set(rows) == {"iii-engine-functions", "iii-http", "reader", "shop"}
+        assert set(rows) == {"iii-engine-functions", "iii-http", "iii-http-functions", "reader", "shop"}
         row = rows["shop"]
         assert set(row) == OLD_ROW
         told = {key: row[key] for key in ("id", "runtime", "version", "os", "pid", "isolation", "status", "ip_address")}
@@ -197,7 +197,7 @@ async def test_workers_as_new_sdks_list_them(reader: Json | None) -> None:
             assert (module["isolation"], module["namespace"], module["version"]) == ("in-process", "default", "0.1.0")
         for asked, found in (
             ({"search": "SHO"}, ["shop"]),
-            ({"runtime": "engine"}, ["iii-engine-functions", "iii-http"]),
+            ({"runtime": "engine"}, ["iii-engine-functions", "iii-http", "iii-http-functions"]),
             ({"status": "connected", "runtime": "node"}, ["shop"]),
             ({"status": "busy"}, []),
         ):

@@ -71,6 +71,35 @@ async def test_a_malformed_announcement_is_a_deserialization_error(world: World,
     assert (await worker.error("engine::workers::info", {"name": "never"}))["code"] == "NOT_FOUND"
 
 
+OBSERVE = [
+    {"type": "observe", "id": "o1", "source": {"function_id": "own::one"}, "target": {"function_id": "own::one"}},
+    {"type": "unobserve", "id": "o1"},
+    {"type": "observerack", "function_id": "own::one", "id": "o1", "revision": 1},
+    {"type": "invocationsobserved", "items": []},
+    {"type": "localinvocationstats", "window_ms": 1, "functions": [], "dropped_reports": []},
+]
+
+
+async def test_what_the_sdk_of_0_25_offers_beyond_the_protocol_is_taken_in_silence(world: World) -> None:
+    # wire 101: no feature is advertised, so none of these is owed an answer
+    features = ["observe.v1", "local-dispatch.v1", "large-messages.v1"]
+    worker, caller = await world.connect(), await world.connect()
+    announced = await worker.announce({**MODERN, "runtime": "python", "version": "0.25.0"}, features=features)
+    assert announced["result"] == {"success": True}
+    await worker.register("own::one", observe={"delivery": "owner", "allow": True})
+    for message in OBSERVE:
+        await worker.say(**message)
+    assert await worker.fence() == []
+    more = {"caller": {"function_id": "x"}, "observe_depth": 1, "activation": {"observer_id": "o1"}}
+    invocation_id = await caller.invoke("own::one", {"a": 1}, **more)
+    call = await worker.serve_one("own::one", result="x" * 2**21)
+    assert set(call) == {"type", "invocation_id", "function_id", "data"}
+    assert len((await caller.outcome(invocation_id))["result"]) == 2**21
+    for function_id in ("own::one", "engine::workers::register"):
+        told = await caller.value("engine::functions::info", {"function_id": function_id})
+        assert "observe" not in told
+
+
 async def test_subscribers_hear_of_workers_in_order(world: World) -> None:
     # wire 13
     subscriber = await world.connect(MODERN, name="subscriber")

@@ -93,7 +93,7 @@ class TriggerRegistration:
         if not session.may_use(wanted.trigger_type):
             raise Forbidden(f"trigger type '{wanted.trigger_type}' not allowed for this session")
         function_id = session.stored_id(wanted.function_id)
-        session.check_target(DEFAULT_NAMESPACE, function_id, self.kernel.functions.find(DEFAULT_NAMESPACE, function_id))
+        session.check_trigger(self.kernel.functions.find, DEFAULT_NAMESPACE, function_id, wanted.config)
         return replace(wanted, function_id=function_id)
 
     def _check_removal(self, caller: Worker | None, trigger_id: str) -> None:

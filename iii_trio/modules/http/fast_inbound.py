@@ -8,7 +8,7 @@ import trio
 
 from iii_trio.sockets import BROKEN, ByteStream
 
-_AHEAD: Final = 64 * 1024
+_AHEAD: Final = 16 * 1024
 _COMPACT: Final = 256 * 1024
 
 

@@ -7,10 +7,11 @@ from typing import Final
 import attrs
 import trio
 
-from iii_trio.sockets import ByteStream
+from iii_trio.protocol import Buffer
+from iii_trio.sockets import ByteStream, without_first
 
 _PIECE: Final = 64 * 1024
-Pieces = Sequence[bytes | memoryview]
+Pieces = Sequence[Buffer]
 
 
 @attrs.define(eq=False)
@@ -30,7 +31,7 @@ class Outbound:
         """Send `size` bytes; waits only while the socket takes no more. Raises one of `BROKEN`, also when patience ends."""
         sent = self._stream.send_nowait(pieces, size)
         if sent != size:
-            await self._send_slowly(_rest(pieces, sent), size - sent)
+            await self._send_slowly(without_first(pieces, sent), size - sent)
 
     async def _send_slowly(self, pieces: Pieces, size: int) -> None:
         while size:
@@ -38,7 +39,7 @@ class Outbound:
             with self._deadline() as self._scope:
                 while size and before - size < _PIECE:
                     sent = await self._stream.send_some(pieces, size)
-                    pieces, size = _rest(pieces, sent), size - sent
+                    pieces, size = without_first(pieces, sent), size - sent
             if self._scope.cancelled_caught:
                 raise trio.BrokenResourceError("the client takes no answer")
         self._scope = None
@@ -52,15 +53,3 @@ class Outbound:
         self._last_words = deadline
         if self._scope is not None:
             self._scope.deadline = min(self._scope.deadline, deadline)
-
-
-def _rest(pieces: Pieces, sent: int) -> Pieces:
-    """The pieces without their first `sent` bytes."""
-    rest = []
-    for piece in pieces:
-        if sent >= len(piece):
-            sent -= len(piece)
-        else:
-            rest.append(memoryview(piece)[sent:] if sent else piece)
-            sent = 0
-    return rest

@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 import trio
 
-from iii_trio.sockets import RECEIVE_SIZE, own_stream
+from iii_trio.sockets import own_stream
 
 from .answer import Dates
 from .fast_connection import FastConnection, Shared
@@ -14,6 +14,8 @@ from .listening import Listening
 from .seam import Listeners, RequestHandler, ServerLimits
 
 _LOOK_EVERY: Final = 0.25
+_RECEIVE_SIZE: Final = 64 * 1024
+"""What a connection holds of requests sent ahead is at most this and what is read ahead (`fast_inbound.py`)."""
 
 
 @attrs.define(eq=False)
@@ -42,7 +44,7 @@ class FastServer:
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer."""
         shared = Shared(handler, self.limits, Dates(self.now), self._listening.stop)
-        buffer = memoryview(bytearray(RECEIVE_SIZE))
+        buffer = memoryview(bytearray(_RECEIVE_SIZE))
 
         def converse(stream: trio.abc.Stream, nursery: trio.Nursery) -> FastConnection:
             return FastConnection(own_stream(stream, buffer), shared, nursery)

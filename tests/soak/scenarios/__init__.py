@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.soak.place import Place
 
-from . import mix
+from . import channels, mix
 
 Scenario = Callable[[Place, Random], Awaitable[None]]
-SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType({"mix": mix.run})
+SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType({"mix": mix.run, "channels": channels.run})
