@@ -190,11 +190,11 @@ class TriggerRegistry:
         if kind is None or kind.owner is not owner:
             return self._uncover(key, owner)
         del self._types[key]
-        if key in self._covered:
-            self._types[key] = self._covered.pop(key)
         self._events.emit("trigger_type_unregistered", type_id)
         for trigger in tuple(kind.triggers.values()):
             self._move(trigger, self._resolve(trigger), silent=True)
+        if (covered := self._covered.pop(key, None)) is not None:
+            self.add_type(covered)
         return True
 
     def _cover(self, key: tuple[str, str], replaced: TriggerType | None, newcomer: TriggerType) -> None:

@@ -67,6 +67,7 @@ class Model:
     """What section 7 says, by looking at everything every time."""
 
     types: dict[tuple[str, str], Provider] = attrs.field(factory=dict)
+    covered: dict[tuple[str, str], Provider] = attrs.field(factory=dict)
     triggers: dict[str, Entry] = attrs.field(factory=dict)
     aliases: dict[str, str] = attrs.field(factory=dict)
     heard: list[Heard] = attrs.field(factory=list)
@@ -78,6 +79,10 @@ class Model:
 
     def add_type(self, key: tuple[str, str], provider: Provider) -> None:
         former = self.types.get(key)
+        if provider.is_local:
+            self.covered.pop(key, None)
+        elif former is not None and former.is_local:
+            self.covered[key] = former
         self.types[key] = provider
         for entry in tuple(self.triggers.values()):
             kind = self.aliases.get(entry.type, entry.type)
@@ -88,11 +93,17 @@ class Model:
     def remove_type(self, key: tuple[str, str], owner: str) -> bool:
         provider = self.types.get(key)
         if provider is None or provider.name != owner:
-            return False
+            covered = self.covered.get(key)
+            if covered is None or covered.name != owner:
+                return False
+            del self.covered[key]
+            return True
         del self.types[key]
         for entry in tuple(self.triggers.values()):
             if entry.bound is provider:
                 self.move(entry, self.resolve(entry), silent=not provider.is_local)
+        if key in self.covered:
+            self.add_type(key, self.covered.pop(key))
         return True
 
     def add(self, entry: Entry) -> None:
