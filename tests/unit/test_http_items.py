@@ -9,7 +9,7 @@ OUTSIDE = ("wire", "chaos", "conformance")
 """Folders whose tests talk to an engine by socket, command line or public API."""
 
 ITEMS = range(1, 105)
-PENDING = MappingProxyType({89: "spans come with observability", 93: "branch httpfn", 94: "branch httpfn"})
+PENDING = MappingProxyType({89: "spans come with observability"})
 """Items whose tests are elsewhere still."""
 
 CITATION = re.compile(r"# http (\d+(?:, (?:http )?\d+)*)")

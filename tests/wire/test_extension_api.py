@@ -521,7 +521,7 @@ async def test_where_a_builder_takes_its_configuration_from(tmp_path: Path) -> N
     for configured in (EngineBuilder().config_file(file), EngineBuilder().with_config_path(str(file))):
         built = await configured.add_worker("test::Probe", {"as": "second"}).build()
         assert ports(built) == [("0.0.0.0", 50001)]
-        assert modules(built) == ["test::Probe", "configuration", "test::Probe#1", "iii-http-functions"]
+        assert modules(built) == ["test::Probe", "test::Probe#1", "iii-http-functions", "configuration"]
         assert [entry.module for entry in built.engine_handle().composition.settings.unbuilt] == ["iii-cron"]
     assert ports(await EngineBuilder().config_file(file).address(":50002").build()) == [("0.0.0.0", 50002)]
     assert ports(await EngineBuilder().add_module("test::Probe").build()) == [("0.0.0.0", 49134)]

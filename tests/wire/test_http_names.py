@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 import trio
 
@@ -31,7 +31,7 @@ async def test_each_name_configures_the_server(text: str, tmp_path: Path, monkey
     with trio.fail_after(20):
         async with open_engine(written(tmp_path, text), host="127.0.0.1", port=0) as engine:
             host, port = engine.addresses["http"]
-            async with httpx.AsyncClient() as client:
+            async with httpx2.AsyncClient() as client:
                 answer = await client.get(f"http://{host}:{port}/")
     assert answer.status_code == 404  # http 2
     assert answer.json() == {"error": {"code": "NOT_FOUND", "message": "Not Found"}}  # http 1
