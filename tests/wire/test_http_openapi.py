@@ -148,6 +148,36 @@ async def test_a_format_that_cannot_be_described_is_left_out(odd: Any, autojump_
         assert list(document["components"]["schemas"]) == ["Error"]
 
 
+async def test_references_into_lists_and_answers_with_other_headers(autojump_clock: MockClock) -> None:
+    request = {
+        "anyOf": [
+            {"type": "null"},
+            {
+                "properties": {"query_params": {"properties": {"q": {"$ref": "#/anyOf/1/$defs/a~1b"}}}},
+                "$defs": {"a/b": {}},
+            },
+        ]
+    }
+    response = {
+        "properties": {
+            "status_code": {"$ref": "#/x-statuses/0"},
+            "headers": {"properties": {"location": {"const": "/a"}, "content-type": {"type": "string"}}},
+            "body": {"$ref": "#/properties"},
+        },
+        "x-statuses": [{"const": 202}],
+    }
+    async with serving(ON) as rig:
+        function(rig, "f", request, response)
+        rig.trigger("f", "/a", "POST")
+        rig.trigger("f", "/b", "POST")
+        document = await described(rig)
+        first, second = (document["paths"][path]["post"] for path in ("/a", "/b"))
+        assert first["parameters"][0]["schema"] == {"$ref": "#/components/schemas/f.request/anyOf/1/$defs/a~1b"}
+        assert "requestBody" not in first
+        assert list(first["responses"]["202"]["content"]) == ["application/json"]
+        assert second["parameters"][0]["schema"] == {"$ref": "#/components/schemas/f.request.2/anyOf/1/$defs/a~1b"}
+
+
 async def test_a_format_that_nests_without_end_is_left_out(autojump_clock: MockClock) -> None:
     deep: Any = {}
     for _ in range(300):

@@ -200,6 +200,13 @@ async def test_where_it_fails_the_answer_is_plain_404(known: bool, autojump_cloc
         assert (answer.status, answer.json) == (404, {"error": {"code": "NOT_FOUND", "message": "Not Found"}})
 
 
+async def test_it_gets_no_more_than_the_body_limit(autojump_clock: MockClock) -> None:
+    async with serving(HttpConfig(not_found_function="lost", body_limit=10)) as rig:
+        rig.function("lost", {"body": 1})
+        assert (await rig.ask("POST", "/b", {"content-type": "application/json"}, b"[1, 2, 3, 4]")).status == 413
+        assert not rig.calls
+
+
 async def test_requests_have_ids(autojump_clock: MockClock) -> None:
     async with serving(HttpConfig(request_id_header="X-Request-Id")) as rig:
         rig.route("/a", lambda call: {"headers": {"x-request-id": "mine"}, "body": call.payload.value["headers"]})
@@ -262,3 +269,6 @@ async def test_the_client_behind_a_proxy_is_named_where_that_is_trusted(
         rig.route("/a", {"body": 1})
         await rig.ask("GET", "/a", {"x-forwarded-for": "203.0.113.9, 10.0.0.1"})
         assert named in caplog.text
+        caplog.clear()
+        await rig.ask("GET", "/a")
+        assert "from ," in caplog.text

@@ -109,7 +109,8 @@ class HttpConfig:
         validator=_token,
         metadata={
             "doc": "Header that names a request, `x-request-id` say. Functions get one made here if the client sent none; "
-            "the answer repeats it. Absent: requests have no id."
+            "the answer repeats it. Absent: requests have no id.",
+            "schema": {"pattern": f"^{_HEADER_NAME.pattern}$"},
         },
     )
     ignore_trailing_slash: bool = attrs.field(
