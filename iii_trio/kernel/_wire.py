@@ -110,7 +110,7 @@ def result_pieces(
     body: Buffer = b""
     if error is not None:
         head += b',"error":' + encode_text(error)
-    elif (view := memoryview(result)) and not is_null(view):
+    elif (view := memoryview(result)) and (len(view) != 4 or not is_null(view)):
         head += RESULT_MEMBER
         body = view
     tail = b"}"

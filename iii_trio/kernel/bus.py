@@ -94,22 +94,10 @@ class Bus:
 
     # --- calls of workers -------------------------------------------------------------------------------------------
 
-    def invoke_from(self, caller: Worker, message: InvokeFunction, text: bytes) -> None:
-        """Route one `invokefunction` of a worker; `text` is the whole message. Never waits."""
-        if self._pass_on(caller, message, text):
-            return
-        try:
-            if message.action is not None and type(message.action) is Enqueue:
-                self._enqueue(caller, message)
-            else:
-                self._route(caller, message, text)
-        except InvocationError as error:
-            self.refuse(caller, message, error)
+    def pass_on(self, caller: Worker, message: InvokeFunction, text: bytes) -> bool:
+        """Route the common call, from worker to worker and nothing unusual about it; False, and no effect, for any other.
 
-    def _pass_on(self, caller: Worker, message: InvokeFunction, text: bytes) -> bool:
-        """The common call, from worker to worker and nothing unusual about it; False, and no effect, for any other.
-
-        It does what `_route` does, in one piece: between two single calls other processes have had the caches, so that
+        To be tried before `invoke_from`. It does what `_route` does, in one piece: between two single calls other processes have had the caches, so that
         the cost of a message is the amount of code and data it runs through (docs/performance.md).
         """
         name, rows = message.invocation_id, self.ledger.rows
@@ -141,6 +129,16 @@ class Bus:
         self.ledger.open(Invocation(name, function, caller, name))
         executor.outlet.send((INVOKE, name.encode(), member, data[:-1], tail, b"}"), size)
         return True
+
+    def invoke_from(self, caller: Worker, message: InvokeFunction, text: bytes) -> None:
+        """Route one `invokefunction` of a worker; `text` is the whole message. Never waits."""
+        try:
+            if message.action is not None and type(message.action) is Enqueue:
+                self._enqueue(caller, message)
+            else:
+                self._route(caller, message, text)
+        except InvocationError as error:
+            self.refuse(caller, message, error)
 
     def invoke_through(self, caller: Worker, message: InvokeFunction, middleware_id: str, request: Payload) -> None:
         """Have a middleware serve a worker's call, in the call's namespace; its outcome is the call's (11.6). Never waits."""

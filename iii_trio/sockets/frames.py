@@ -15,7 +15,7 @@ MAX_MESSAGE = 64 * 1024 * 1024
 BATCH = 64
 """Messages handled before other connections get their turn."""
 
-_COMMON = 0x81  # FIN and TEXT, no reserved bits
+COMMON = 0x81  # FIN and TEXT, no reserved bits
 _MASKED = 0x80
 _LENGTH_ENDS = tuple({126: 4, 127: 10}.get(second & 0x7F, 2) for second in range(256))
 """Where the length in a frame's header ends, by the second byte; the key that masks the frame may follow."""
@@ -24,10 +24,10 @@ _LENGTH_ENDS = tuple({126: 4, 127: 10}.get(second & 0x7F, 2) for second in range
 def frame_header(size: int) -> bytes:
     """The header of an unmasked, unfragmented text frame of `size` bytes."""
     if size < 126:
-        return bytes((_COMMON, size))
+        return bytes((COMMON, size))
     if size < 65536:
-        return struct.pack("!BBH", _COMMON, 126, size)
-    return struct.pack("!BBQ", _COMMON, 127, size)
+        return struct.pack("!BBH", COMMON, 126, size)
+    return struct.pack("!BBQ", COMMON, 127, size)
 
 
 def binary_header(size: int) -> bytes:
@@ -88,7 +88,7 @@ class FrameSplitter:
             end = start + size
             if length < end:
                 return position, end - position
-            if data[position] == _COMMON and second & _MASKED and self._fragments is None:
+            if data[position] == COMMON and second & _MASKED and self._fragments is None:
                 text = apply_mask(data[start:end], data[start - 4 : start])  # type: ignore[arg-type]  # takes any buffer
                 if text.isascii() or self._is_utf8(text):
                     batch.append(text)

@@ -1,5 +1,6 @@
 """What waits to be sent to one peer: bounded, in order, and the only thing that writes to its socket (wire-protocol 1.4)."""
 
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ import trio
 
 from iii_trio.protocol import Buffer
 
-from .frames import frame_header
+from .frames import COMMON, frame_header
 from .reasons import CloseReason
 from .stream import BROKEN, ByteStream
 
@@ -19,6 +20,7 @@ _FRAME_COST = 256
 """Bytes counted for a frame beside its text, so that many small ones are bounded, too."""
 
 Frames = Sequence[Buffer]
+_pack = struct.pack
 
 
 @attrs.frozen
@@ -95,26 +97,27 @@ class Outbox:
 
     def send(self, pieces: Sequence[Buffer], size: int) -> None:
         """Send one text message, now or in its turn. Beyond all bounds the peer is cut off: what answers it cannot be dropped."""
-        header = frame_header(size)
-        size += len(header)
-        if size > _JOIN_LIMIT:
-            self.send_frame((header, *pieces), size)
-        elif self._turn.active or self._frames or self._is_closed:
-            self.send_frame((b"".join((header, *pieces)),), size)
-        else:  # nothing waits and nothing follows: past the queue
-            frame = (b"".join((header, *pieces)),)
-            try:
-                sent = self._stream.send_nowait(frame, size)
-            except BROKEN:
-                self.fail(CloseReason.PEER_GONE)
-                return
-            self._sent_bytes += sent
-            if sent == size:
-                self._sent_frames += 1
-            else:
-                self._frames.append(frame)
-                self._size = size + _FRAME_COST
-                self._leave_rest(sent)
+        if size >= _JOIN_LIMIT:
+            header = frame_header(size)
+            self.send_frame((header, *pieces), size + len(header))
+            return
+        header = _pack("!BBH", COMMON, 126, size) if size > 125 else _pack("!BB", COMMON, size)
+        text = b"".join((header, *pieces))
+        if self._turn.active or self._frames or self._is_closed:
+            self.send_frame((text,), len(text))
+            return
+        try:  # nothing waits and nothing follows: past the queue
+            sent = self._stream.send_nowait((text,), len(text))
+        except BROKEN:
+            self.fail(CloseReason.PEER_GONE)
+            return
+        self._sent_bytes += sent
+        if sent == len(text):
+            self._sent_frames += 1
+        else:
+            self._frames.append((text,))
+            self._size = len(text) + _FRAME_COST
+            self._leave_rest(sent)
 
     def has_room(self, size: int) -> bool:
         return not self._frames or self._size + size <= self.limits.size + self.limits.waiting

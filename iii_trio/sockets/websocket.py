@@ -67,18 +67,26 @@ class WebSocket:
         Where `take` returns something to wait for, nothing is received meanwhile. Each batch costs a checkpoint.
         Cancelled: nothing that was received is lost or half-read.
         """
-        receive, splitter = self.stream.receive, self._splitter
+        receive, splitter, split = self.stream.receive, self._splitter, self._splitter.split
         while splitter.ended is None:
             batch: list[Message]
             if self._rest or self._large is not None:
                 batch = await self.receive_batch()
-            else:  # the same as `receive_batch`, with one coroutine less for each message of a quiet peer
+            else:  # the same as `receive_batch`, with a coroutine and a call less for each message of a quiet peer
                 batch = []
                 try:
                     data = await receive(b"")
                 except BROKEN:
                     data = _NOTHING
-                self._split(data, batch, b"")
+                if not data:
+                    splitter.ended = CloseReason.PEER_GONE
+                    break
+                self.heard = True
+                position, missing = split(data, 0, batch)
+                if position < len(data):
+                    self._keep(data[position:], missing, is_fresh=position > 0)
+                if splitter.answer:
+                    self._flush_answers()
             if batch and (waiting := take(batch)) is not None:
                 await waiting
 

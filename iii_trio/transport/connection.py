@@ -124,10 +124,10 @@ class Connection:
                         bus.result_from(worker, message)
                     elif gate is not None and not gate.passes(message):
                         pass  # the gate has dealt with it
-                    elif type(message) is InvokeFunction and message.function_id != ANNOUNCE:
-                        bus.invoke_from(worker, message, text)
+                    elif type(message) is InvokeFunction and bus.pass_on(worker, message, text):
+                        pass
                     else:
-                        turn.active = True
+                        turn.active = True  # what it makes may be a lot
                         _HANDLERS[type(message)](self, message, text)
                 except RemoteProtocolError as error:
                     self._drop(data, error)
