@@ -129,12 +129,15 @@ class EngineBuilder:
         settings = resolve_settings(self._config if self._configured else {}, catalogue, self.env)
         if not self._added:
             return settings
+        from ._configuration import in_memory
         from .composition import settings_catalogue
 
         given = (
             settings if self._config is not None else _without(settings, {str(entry["name"]) for entry in self._added})
         )
         extended = build_settings(_document(given, self._added), settings_catalogue(catalogue))
+        if not self._configured or isinstance(self._config, Mapping):
+            extended = in_memory(extended)
         return attrs.evolve(
             extended,
             path=settings.path,

@@ -29,7 +29,7 @@ from .network import Network
 _log = logging.getLogger("iii_trio.engine")
 ENGINE_FUNCTIONS = "iii-engine-functions"
 HTTP_FUNCTIONS = "iii-http-functions"
-_ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager"}
+_ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager", CONFIGURATION}
 _INTENSITY, _PERIOD = 3, 30.0
 
 

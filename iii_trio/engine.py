@@ -220,7 +220,8 @@ async def open_engine(
       restarts: the limits of the supervisors.
       budgets: of the stop, in seconds.
       catalogue: the modules that may be named, beside the built-in ones.
-      env: for `${VAR}` in configuration files and values, and for the secrets of HTTP-invoked functions.
+      env: for `${VAR}` in configuration files and in configuration values, and for the secrets of HTTP-invoked
+        functions.
       on_created: called with the engine before its parts start (to listen to kernel events, say).
 
     Raises:

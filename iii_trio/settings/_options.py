@@ -97,8 +97,6 @@ class OptionsReader:
         if name is None:
             available = json.dumps(sorted(self.catalogue.adapters[listed.module]))
             message = f"Adapter factory '{printable(written)}' not found. Available: {available}"
-            if listed.names is not None and listed.names.adapter(written):
-                message += "; it is not part of this release"
             self._report(listed, ("adapter",), message)
             return None
         return self._adapter_entry(listed, name, written, given.get("config"))

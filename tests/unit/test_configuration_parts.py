@@ -351,6 +351,35 @@ async def test_a_directory_that_cannot_be_watched_is_looked_at(
                 pass
 
 
+async def test_a_directory_that_is_not_there_is_followed_once_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    async with open_fs(FsConfig(str(folder)), parse) as adapter:
+        with trio.move_on_after(0.05) as nothing:
+            await adapter.wait_changes()
+        assert nothing.cancelled_caught
+        await adapter.save(Stored("a", value=1))
+        with trio.fail_after(5):
+            assert set(await adapter.wait_changes()) == {"a"}
+        (folder / "a.yaml").unlink()
+        folder.rmdir()
+        with trio.fail_after(5):
+            assert "a" in await adapter.wait_changes()
+        assert await adapter.read("a") is None
+
+
+async def test_a_directory_that_goes_before_it_is_watched_is_missed_nothing_of(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    async with open_fs(FsConfig(str(folder)), parse) as adapter:
+        await adapter.save(Stored("a", value=1))
+        (folder / "a.yaml").unlink()
+        folder.rmdir()
+        with trio.fail_after(5):
+            assert set(await adapter.wait_changes()) == {"a"}
+        with trio.move_on_after(0.05) as nothing:
+            await adapter.wait_changes()
+        assert nothing.cancelled_caught
+
+
 async def test_files_are_private_until_somebody_says_otherwise(tmp_path: Path) -> None:
     async with open_fs(FsConfig(str(tmp_path)), parse) as adapter:
         await adapter.save(Stored("a", value="secret"))

@@ -545,6 +545,23 @@ async def test_a_module_that_always_starts_is_there_once(tmp_path: Path) -> None
         assert [entry.config for entry in entries if entry.module == "iii-http-functions"] == [security]
 
 
+@pytest.mark.parametrize(
+    ("builder", "adapter"),
+    [
+        (EngineBuilder(), "memory"),
+        (EngineBuilder().with_config({}), "memory"),
+        (EngineBuilder().default_config(), "fs"),
+        (EngineBuilder().with_config({"workers": [{"name": "configuration"}]}), "fs"),
+    ],
+)
+async def test_only_an_engine_of_a_mapping_keeps_configuration_values_in_memory(
+    builder: EngineBuilder, adapter: str
+) -> None:
+    built = await builder.add_module("test::Probe").build()
+    entries = built.engine_handle().composition.settings.entries
+    assert [entry.adapter.name for entry in entries if entry.adapter is not None] == [adapter]
+
+
 async def test_a_module_added_to_the_defaults_takes_the_place_of_its_default_entry() -> None:
     builder = await EngineBuilder().default_config().add_module("http", {"port": 50003}).build()
     entries = builder.engine_handle().composition.settings.entries

@@ -317,6 +317,22 @@ async def test_a_port_in_use_changes_nothing(caplog: pytest.LogCaptureFixture) -
         assert (await shop.ask()).status == 504
 
 
+async def test_a_server_of_another_kind_comes_with_another_address(caplog: pytest.LogCaptureFixture) -> None:
+    # http 8, 9
+    async with open_shop() as shop:
+        await shop.put(server="hypercorn", default_timeout=0)
+        assert "take effect with another address, or when it is started again: server" in caplog.text
+        assert (await shop.ask()).status == 504  # all else is in force
+        await shop.put(server="hypercorn", port=free_port())
+        assert (await shop.ask()).status == 200
+        wrong = {"cert_file": "/no/such", "key_file": "/no/such"}
+        former = shop.port
+        await shop.put(server="hypercorn", port=free_port(), tls=wrong)
+        assert shop.port == former
+        assert (await shop.ask()).status == 200
+        assert "keeps its address and all its settings" in caplog.text
+
+
 async def test_placeholders_are_kept_and_put_in() -> None:
     # http 12
     port = free_port()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 from trio.testing import MockClock
-from wire_client import LEGACY, MODERN, Client, Json, World, open_world
+from wire_client import LEGACY, MODERN, Client, Json, World, of_others, open_world
 
 HTTP = {"workers": [{"name": "iii-http", "config": {"host": "127.0.0.1", "port": 0}}]}
 ANCIENT: Mapping[str, Any] = {"runtime": "python", "version": "0.9.0", "pid": 9}
@@ -16,6 +16,7 @@ NEW = [{**MODERN, "version": "0.13.0"}, MODERN, {**MODERN, "version": "0.25.0"},
 SCHEMA = {"type": "object", "properties": {"sku": {"type": "string"}}}
 WORKERS, FUNCTIONS = "engine::workers-available", "engine::functions-available"
 CONFIG = {"text": "é" * 100}
+MODULES = ["configuration", "iii-engine-functions", "iii-http", "iii-http-functions"]
 
 
 async def _shop(world: World) -> Client:
@@ -45,7 +46,7 @@ async def test_functions_as_old_sdks_list_them(world: World, reader: Json) -> No
         "metadata": {"m": 1},
     }
     assert price in rows
-    assert [row["function_id"] for row in rows] == ["shop::hidden", "shop::price"]
+    assert [row["function_id"] for row in of_others(rows)] == ["shop::hidden", "shop::price"]
     every = (await client.value("engine::functions::list", {"include_internal": True}))["functions"]
     assert {"engine::functions::list", "shop::price"} < {row["function_id"] for row in every}
     assert all(set(row) == set(price) for row in every)
@@ -57,21 +58,19 @@ async def test_functions_as_new_sdks_list_them(world: World, reader: Json | None
     # wire 93
     await _shop(world)
     client = await world.connect(reader)
-    assert await client.value("engine::functions::list", {}) == {
-        "functions": [
-            {
-                "function_id": "shop::price",
-                "worker_name": "shop",
-                "namespace": "default",
-                "description": "d",
-                "metadata": {"m": 1},
-            }
-        ]
-    }
+    assert of_others((await client.value("engine::functions::list", {}))["functions"]) == [
+        {
+            "function_id": "shop::price",
+            "worker_name": "shop",
+            "namespace": "default",
+            "description": "d",
+            "metadata": {"m": 1},
+        }
+    ]
     every = (await client.value("engine::functions::list", {"include_internal": True}))["functions"]
     ids = [row["function_id"] for row in every]
     assert ids == sorted(ids)
-    assert {row["worker_name"] for row in every} == {"shop", "iii-engine-functions"}
+    assert {row["worker_name"] for row in every} == {"shop", "iii-engine-functions", "configuration"}
 
 
 @pytest.mark.parametrize("reader", [*OLD, *NEW])
@@ -139,7 +138,11 @@ async def test_workers_as_old_sdks_list_them(reader: Json) -> None:
         assert set(listed) == {"workers", "timestamp"}
         assert abs(listed["timestamp"] / 1000 - time.time()) < 60
         rows = {row["name"]: row for row in listed["workers"]}
-        assert set(rows) == {"iii-engine-functions", "iii-http", "iii-http-functions", "reader", "shop"}
+        assert set(rows) == {
+            *MODULES,
+            "reader",
+            "shop",
+        }
         row = rows["shop"]
         assert set(row) == OLD_ROW
         told = {key: row[key] for key in ("id", "runtime", "version", "os", "pid", "isolation", "status", "ip_address")}
@@ -197,7 +200,7 @@ async def test_workers_as_new_sdks_list_them(reader: Json | None) -> None:
             assert (module["isolation"], module["namespace"], module["version"]) == ("in-process", "default", "0.1.0")
         for asked, found in (
             ({"search": "SHO"}, ["shop"]),
-            ({"runtime": "engine"}, ["iii-engine-functions", "iii-http", "iii-http-functions"]),
+            ({"runtime": "engine"}, MODULES),
             ({"status": "connected", "runtime": "node"}, ["shop"]),
             ({"status": "busy"}, []),
         ):
@@ -263,9 +266,9 @@ async def test_trigger_types_as_new_sdks_list_them(world: World, reader: Json | 
     await _shop(world)
     client = await world.connect(reader)
     own = {"id": "shop::sold", "namespace": "default", "worker_name": "shop", "description": "on a sale"}
-    assert await client.value("engine::triggers::list", {}) == {"triggers": [own]}
+    assert of_others((await client.value("engine::triggers::list", {}))["triggers"]) == [own]
     every = (await client.value("engine::triggers::list", {"include_internal": True}))["triggers"]
-    assert [row["id"] for row in every] == [FUNCTIONS, WORKERS, "shop::sold"]
+    assert [row["id"] for row in every] == ["configuration", FUNCTIONS, WORKERS, "shop::sold"]
     for asked, found in (
         ({"search": "SALE"}, ["shop::sold"]),
         ({"prefix": "shop"}, ["shop::sold"]),
@@ -283,9 +286,10 @@ async def test_trigger_types_with_schemas_are_there_for_every_sdk(world: World, 
     client = await world.connect(reader)
     listed = await client.value("engine::trigger-types::list", {})
     row = {"id": "shop::sold", "description": "on a sale"}
-    assert listed == {"trigger_types": [{**row, "trigger_request_format": SCHEMA, "call_request_format": SCHEMA}]}
+    shown = {**row, "trigger_request_format": SCHEMA, "call_request_format": SCHEMA}
+    assert of_others(listed["trigger_types"]) == [shown]
     every = await client.value("engine::trigger-types::list", {"include_internal": True})
-    assert {row["id"] for row in every["trigger_types"]} == {FUNCTIONS, WORKERS, "shop::sold"}
+    assert {row["id"] for row in of_others(every["trigger_types"])} == {FUNCTIONS, WORKERS, "shop::sold"}
 
 
 @pytest.mark.parametrize("reader", [LEGACY, MODERN, None])

@@ -162,7 +162,7 @@ async def test_a_provisional_trigger_type_displaces_no_provider(
         await early.announce(MODERN, namespace="a" if announced == "a" else None)
     takes_over = announced in {None, "never"}
     assert [message["id"] for message in await early.fence()] == (["t1"] if takes_over else [])
-    rows = (await registrant.value("engine::triggers::list", {}))["triggers"]
+    rows = (await registrant.value("engine::triggers::list", {"prefix": "webhook"}))["triggers"]
     assert [row["namespace"] for row in rows] == (["a", "default"] if announced == "a" else ["default"])
     await world.leave(early)
     assert await provider.fence() == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 from trio.testing import MockClock
-from wire_client import LEGACY, MODERN, Client, Json, World, open_world
+from wire_client import LEGACY, MODERN, Client, Json, World, of_others, open_world
 
 HTTP = {"workers": [{"name": "iii-http", "config": {"host": "127.0.0.1", "port": 0}}]}
 GENERATIONS = [LEGACY, MODERN, None]
@@ -15,7 +15,7 @@ GENERATIONS = [LEGACY, MODERN, None]
 
 async def _listed(client: Client) -> list[str]:
     rows = (await client.value("engine::registered-triggers::list", {"include_internal": True}))["registered_triggers"]
-    return [row["id"] for row in rows]
+    return [row["id"] for row in of_others(rows)]
 
 
 async def _heard(client: Client) -> list[tuple[str, str]]:
@@ -143,7 +143,7 @@ async def test_early_registrations_of_a_provider_move_as_a_whole(world: World, a
     assert ("registertrigger", "own") in await _heard(worker)  # in force at once (C2)
     await worker.announce(announcement)
     await worker.fence()
-    (row,) = (await registrant.value("engine::triggers::list", {}))["triggers"]
+    (row,) = of_others((await registrant.value("engine::triggers::list", {}))["triggers"])
     assert row["namespace"] == announcement.get("namespace", "default")
     assert await _listed(registrant) == ["own", "t1"]
 
@@ -343,5 +343,5 @@ async def test_a_worker_that_takes_the_place_of_a_built_in_type_takes_it_for_as_
         assert await _listed(worker) == ["t1", "t2"]
         for path in ("there", "later"):
             assert await _request(world, worker, path, {"result": True}) == (True, 200)
-        (row,) = (await worker.value("engine::triggers::list", {}))["triggers"]
+        (row,) = of_others((await worker.value("engine::triggers::list", {}))["triggers"])
         assert (row["id"], row["worker_name"]) == ("http", "iii-http")

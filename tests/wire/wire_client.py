@@ -240,6 +240,12 @@ class World:
         assert self.closed == {reason: 1}
 
 
+def of_others(rows: list[Json]) -> list[Json]:
+    """The rows of a list that have nothing to do with the configuration module, which every engine has."""
+    keys = ("function_id", "id", "trigger_type")
+    return [row for row in rows if not any(str(row.get(key, "")).startswith("configuration") for key in keys)]
+
+
 async def eventually(holds: Callable[[], bool], *, within: float = 5.0) -> None:
     """Look again and again until it holds; fails after `within` seconds."""
     with trio.fail_after(within):

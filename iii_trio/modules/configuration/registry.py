@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 import trio
 
+from iii_trio.kernel.labels import shown
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import AdapterDataError, AdapterError, Codes, InvocationError, NotFound
 
@@ -153,7 +154,7 @@ class Registry:
     def _tell(self, kind: EventType, entry: Stored, old_value: Json, new_value: Json) -> None:
         old, new = expand_value(old_value, self.expand), expand_value(new_value, self.expand)
         if new.unset:
-            _log.warning("configuration %s: %s; who follows it is told the placeholder", entry.id, new.problem)
+            _log.warning("configuration %s: %s; who follows it is told the placeholder", entry.id, shown(new.problem))
         self.publish(Event.of(kind, entry, self._schema_of(entry.id), old.value, new.value))
 
     # --- changes by others ------------------------------------------------------------------------------------------
@@ -183,7 +184,9 @@ class Registry:
         elif canonical(found.value) == canonical(former.value):
             self._entries[entry_id] = found
         elif (problem := self._problem(found)) is not None:
-            _log.warning("configuration %s was changed by hand: %s; the former value stays in force", entry_id, problem)
+            _log.warning(
+                "configuration %s was changed by hand: %s; the former value stays in force", entry_id, shown(problem)
+            )
         else:
             self._entries[entry_id] = found
             _log.info("configuration %s was changed by hand", entry_id)

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import Kernel, Trigger
+from iii_trio.kernel.labels import shown
 from iii_trio.kernel.triggers import Unbind
 from iii_trio.protocol import Json, Payload
 from iii_trio.protocol.errors import InvocationError, TriggerRejected
@@ -79,7 +80,7 @@ class Subscription:
         if types is not None and not (isinstance(types, list) and all(isinstance(one, str) for one in types)):
             raise TriggerRejected("event_types is a list of texts")
         for unknown in sorted(set(types or ()) - set(EventType)):
-            _log.warning("trigger %s waits for %s, which never happens", trigger.id, unknown)
+            _log.warning("trigger %s waits for %s, which never happens", shown(trigger.id), shown(unknown))
         entry_id, condition = (_text(config, key) for key in ("configuration_id", "condition_function_id"))
         return cls(trigger, entry_id, None if types is None else frozenset(types), condition)
 
@@ -93,6 +94,10 @@ def _text(config: dict[str, Json], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TriggerRejected(f"{key} is a text")
     return value
+
+
+_Waiting = deque[tuple[Event, tuple[Subscription, ...]]]
+"""The events of an entry that are still to be told, each with those who followed it when it happened."""
 
 
 @attrs.frozen
@@ -121,7 +126,7 @@ class Subscribers:
     abandoned: Callable[[str], Awaitable[None]]
     _subscriptions: dict[str, Subscription] = attrs.field(factory=dict, init=False)
     _followers: Counter[str] = attrs.field(factory=Counter, init=False)
-    _waiting: dict[str, deque[Event]] = attrs.field(factory=dict, init=False)
+    _waiting: dict[str, _Waiting] = attrs.field(factory=dict, init=False)
     _expiries: dict[str, trio.CancelScope] = attrs.field(factory=dict, init=False)
     _dropped: Counter[str] = attrs.field(factory=Counter, init=False)
 
@@ -159,6 +164,9 @@ class Subscribers:
 
     def publish(self, event: Event) -> None:
         """Queue an event. Never waits: of an entry with 1,000 waiting events the oldest is dropped, and the log says so."""
+        to_tell = tuple(each for each in self._subscriptions.values() if each.wants(event))
+        if not to_tell:
+            return
         waiting = self._waiting.get(event.entry_id)
         if waiting is None:
             waiting = self._waiting[event.entry_id] = deque()
@@ -166,7 +174,7 @@ class Subscribers:
         if len(waiting) >= QUEUE_LIMIT:
             waiting.popleft()
             self._note_drop(event.entry_id)
-        waiting.append(event)
+        waiting.append((event, to_tell))
 
     def _note_drop(self, entry_id: str) -> None:
         self._dropped[entry_id] += 1
@@ -174,12 +182,11 @@ class Subscribers:
         if dropped & (dropped - 1) == 0:  # at 1, 2, 4, 8, ...: a stuck subscriber must not flood the log
             _log.warning("who follows configuration %s is behind: %d events dropped so far", entry_id, dropped)
 
-    async def _tell_all(self, entry_id: str, waiting: deque[Event]) -> None:
+    async def _tell_all(self, entry_id: str, waiting: _Waiting) -> None:
         while waiting:
-            event = waiting.popleft()
-            for subscription in tuple(self._subscriptions.values()):
-                if subscription.wants(event):
-                    await self._tell(subscription, event)
+            event, to_tell = waiting.popleft()
+            for subscription in to_tell:
+                await self._tell(subscription, event)
         del self._waiting[entry_id]
 
     async def _tell(self, subscription: Subscription, event: Event) -> None:
@@ -194,9 +201,11 @@ class Subscribers:
                     trigger.function_id, event.payload, namespace=trigger.namespace, metadata=trigger.metadata
                 )
             except InvocationError as error:
-                _log.warning("trigger %s was not told of %s %s: %s", trigger.id, event.type, event.entry_id, error)
+                _log.warning(
+                    "trigger %s was not told of %s %s: %s", shown(trigger.id), event.type, event.entry_id, shown(error)
+                )
         if patience.cancelled_caught:
-            _log.warning("trigger %s has had %g s for %s; others are told now", trigger.id, PATIENCE, event.type)
+            _log.warning("trigger %s has had %g s for %s; others are told now", shown(trigger.id), PATIENCE, event.type)
 
     async def _is_false(self, condition: str, trigger: Trigger, event: Event) -> bool:
         verdict = await self.kernel.bus.invoke(condition, event.payload, namespace=trigger.namespace)

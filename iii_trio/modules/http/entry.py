@@ -36,7 +36,7 @@ def _storable(block: Mapping[str, Any], config: HttpConfig) -> dict[str, Any]:
 
 
 def waiting_keys(former: HttpConfig, wanted: HttpConfig) -> list[str]:
-    """The keys that differ and take effect with the next start only."""
+    """The keys that differ and take effect with another address or the next start only."""
     return [name for name in WAITING if getattr(former, name) != getattr(wanted, name)]
 
 

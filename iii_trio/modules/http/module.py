@@ -149,8 +149,8 @@ class HttpModule:
         former = self._gateway.config
         if self._gateway.stopping or config == former:
             return
-        has_moved = (config.host, config.port) != (former.host, former.port)
-        if has_moved:
+        moves = (config.host, config.port) != (former.host, former.port)
+        if moves:
             try:
                 await self._open(self._gateway.kernel, config)
             except IIIError as error:
@@ -159,8 +159,11 @@ class HttpModule:
         self._use(config)
         self._warn(config)
         _log.info("the http module has new settings")
-        if not has_moved and (waiting := waiting_keys(former, config)):
-            _log.warning("these keys of the http module take effect when it is started again: %s", ", ".join(waiting))
+        if not moves and (waiting := waiting_keys(former, config)):
+            _log.warning(
+                "these keys of the http module take effect with another address, or when it is started again: %s",
+                ", ".join(waiting),
+            )
 
     def _use(self, config: HttpConfig) -> None:
         self._gateway = self._gateway.with_config(config)

@@ -24,6 +24,7 @@ class Watch:
 
     directory: Path
     _made: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _is_missing: bool = attrs.field(default=False, init=False)
     _notify: "RustNotify | None" = attrs.field(default=None, init=False)
     _closed: threading.Event = attrs.field(factory=threading.Event, init=False)
     _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
@@ -31,13 +32,15 @@ class Watch:
     async def wait(self) -> Collection[Path] | None:
         """Wait for changes; the paths, or None when it may be any: the first time, and after the directory was replaced."""
         if self._notify is None:
-            if not self.directory.is_dir():
+            if self._is_missing:
                 await self._made.wait()
+            self._made = trio.Event()
             self._notify = await trio.to_thread.run_sync(self._open)
+            self._is_missing = self._notify is None
             return None  # what happened before
         changed = await trio.to_thread.run_sync(self._wait, self._notify, abandon_on_cancel=True, limiter=self._limiter)
         if self.directory.absolute() in changed:  # it was removed or moved: another of its name is another one
-            self._notify, self._made = None, trio.Event()
+            self._notify = None
             return None
         return changed
 
@@ -51,12 +54,16 @@ class Watch:
 
     # --- in threads -------------------------------------------------------------------------------------------------
 
-    def _open(self) -> "RustNotify":
+    def _open(self) -> "RustNotify | None":
+        if not self.directory.is_dir():
+            return None
         from watchfiles._rust_notify import RustNotify  # its package takes as long to import as a start may take
 
         paths = [str(self.directory.absolute())]
         try:
             return RustNotify(paths, False, False, 0, False, False)
+        except FileNotFoundError:  # gone this very moment
+            return None
         except OSError as error:  # most often: the system's limit of watches is reached
             _log.warning("%s cannot be watched (%s): it is looked at once a second", self.directory, error)
             return RustNotify(paths, False, True, _POLL_MS, False, False)
