@@ -461,7 +461,6 @@ def test_an_unknown_adapter(problems: Problems, name: str) -> None:  # config 10
         (
             "c.yaml:3: workers[0].config.adapter: failed to create module 'iii-state': Failed to create iii-state: "
             f'Adapter factory \'{name}\' not found. Available: ["kv", "my::Adapter", "redis"]'
-            + ("; it is not part of this release" if name == "bridge" else "")
         )
     ]
 
