@@ -189,7 +189,9 @@ async def test_it_may_give_a_status_of_its_own(autojump_clock: MockClock) -> Non
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_where_it_fails_the_answer_is_plain_404(known: bool, autojump_clock: MockClock) -> None:
+async def test_where_it_fails_the_answer_is_plain_404(
+    known: bool, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
     def fail(_: Any) -> Any:
         raise RuntimeError("broken")
 
@@ -198,6 +200,7 @@ async def test_where_it_fails_the_answer_is_plain_404(known: bool, autojump_cloc
             rig.function("lost", fail)
         answer = await rig.ask("GET", "/b")
         assert (answer.status, answer.json) == (404, {"error": {"code": "NOT_FOUND", "message": "Not Found"}})
+        assert "lost, asked in place of 404, failed with" in caplog.text
 
 
 async def test_it_gets_no_more_than_the_body_limit(autojump_clock: MockClock) -> None:

@@ -43,7 +43,7 @@ class Progress:
     """The answer if the time is up now."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Visit:
     """A request on its route: what every function it passes is called with."""
 
@@ -176,7 +176,10 @@ class Gateway:
             except BodyLimitError as error:
                 return answers.too_large(error.limit)
             except InvocationError as error:
-                self._failed(error, match.route, progress)
+                name = shown(self._not_found.function_id)
+                _log.error(
+                    "%s, asked in place of 404, failed with %s: %s", name, shown(error.code), shown(error.message)
+                )
         return answers.not_found(allowed, request.method)
 
     # --- one request on its route -----------------------------------------------------------------------------------
