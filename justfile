@@ -17,9 +17,9 @@ lint:
 types:
     {{ bin }}/mypy
 
-# all tests, or those named: `just test tests/unit -k http`
+# all tests, or those named: `just test tests/unit -k http`; a file stays with one of the processes that share them
 test *args:
-    {{ python }} -m pytest {{ args }}
+    {{ python }} -m pytest -n auto --dist loadfile {{ args }}
 
 # let ruff repair and format what it can
 fix:

@@ -30,10 +30,10 @@ FULL = Pace(rounds=4, warm_up=0.5, seconds=3.0, probe_seconds=8.0)
 _PACKAGES = ("trio", "msgspec", "websockets", "picows", "uvloop")
 
 
-def measure(pace: Pace, *, quick: bool, program: Path | None, with_guard: bool = False) -> Results:
-    """Everything, saying on stderr what is under way."""
+def measure(pace: Pace, *, quick: bool, program: Path | None) -> Results:
+    """Everything, saying on stderr what is under way; a quick run leaves access control out."""
     contestants: Sequence[Contestant] = (engine(), floor(program))
-    routed_through = (*contestants, guarded()) if with_guard else contestants
+    routed_through = contestants if quick else (*contestants, guarded())
     say("start to open ports")
     starts = measure_starts(2 if quick else 5)
     say("1,000 idle workers")
@@ -92,7 +92,7 @@ def main() -> int:
         results = load(RECORD)
     else:
         program = floor_of(options)
-        results = measure(pace_of(options), quick=options.quick, program=program, with_guard=options.guarded)
+        results = measure(pace_of(options), quick=options.quick, program=program)
     if not options.quick:
         dump(results, RECORD)
         replace_measured(DOCUMENT, render(results))
@@ -115,9 +115,6 @@ def parse() -> argparse.Namespace:
     mode.add_argument("--render", action="store_true", help="measure nothing; write the tables of the record anew")
     mode.add_argument(
         "--scaling", action="store_true", help="only what registrations cost with more and more registered"
-    )
-    parser.add_argument(
-        "--guarded", action="store_true", help="route calls through a listener with access control, too"
     )
     parser.add_argument("--floor", choices=("shared", "own"), help="default: shared, where it lies beside the checkout")
     parser.add_argument("--free", action="store_true", help="leave it to the scheduler what runs on which core")

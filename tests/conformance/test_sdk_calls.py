@@ -133,7 +133,9 @@ def test_the_lists_of_the_oldest_releases_are_read(world: World, reader: str) ->
     assert shown < set(told["functions"])
     assert not any(function_id.startswith("engine::") for function_id in told["functions"])
     assert {*NAMES, "iii-http", "iii-engine-functions"} <= set(told["workers"])
-    assert told["triggers"] == sorted(["http", "engine::functions-available", *(f"{name}-hook" for name in NAMES)])
+    assert told["triggers"] == sorted(
+        ["configuration", "http", "engine::functions-available", *(f"{name}-hook" for name in NAMES)]
+    )
     assert shown | {"engine::functions::list"} < set(told["news"][-1])
 
 
