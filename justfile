@@ -30,6 +30,10 @@ fix:
 conformance *args:
     {{ python }} -m pytest tests/conformance {{ args }}
 
+# requests made up from the description of the example library, so many per route; every answer must be as described
+schemathesis examples="100" *args:
+    {{ python }} -m tests.conformance.api_tester {{ examples }} {{ args }}
+
 # compare with what the reference engine was recorded to answer: `just golden wire --show`
 golden area="basic" *args:
     {{ python }} {{ golden_records }}/golden.py {{ area }} --engine "{{ python }} -m iii_trio" --accepted tests/golden/accepted.txt {{ args }}

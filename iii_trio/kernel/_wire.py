@@ -63,15 +63,18 @@ def invoke_pieces(invocation_id: str, function: "Function", body: Buffer, tail: 
     return (INVOKE, invocation_id.encode(), member, body, end), size
 
 
-def extra_members(function_id: str, metadata: Raw, traceparent: str | None, baggage: str | None) -> bytes:
-    """`metadata` and the trace context towards an executor; empty and invalid trace values are left out."""
+def extra_members(function_id: str | None, metadata: Raw, traceparent: str | None, baggage: str | None) -> bytes:
+    """`metadata` and the trace context towards an executor; empty and invalid trace values are left out.
+
+    `function_id`: whom a worker calls. None if it is the engine that calls: then the baggage goes on as it came (http 15.1).
+    """
     members = []
     if memoryview(metadata) and not is_null(metadata):
         members.append(b',"metadata":' + bytes(metadata))
     if traceparent is not None or baggage is not None:
         if traceparent and _TRACEPARENT.fullmatch(traceparent):
             members.append(b',"traceparent":' + encode_text(traceparent))
-        if onward := onward_baggage(function_id, baggage):
+        if onward := baggage if function_id is None else onward_baggage(function_id, baggage):
             members.append(b',"baggage":' + encode_text(onward))
     return b"".join(members)
 

@@ -251,7 +251,8 @@ class Bus:
         if outlet is not None and outlet.is_full:
             await outlet.wait_room()
         body, tail = splice_caller(payload.raw, row.caller, named=named) if row.caller else (payload.raw, b"")
-        extra = extra_members(row.function.id, more, row.traceparent, row.baggage)
+        called = row.function.id if row.caller is not None else None
+        extra = extra_members(called, more, row.traceparent, row.baggage)
         self._hand_over(row, *invoke_pieces(row.id, row.function, memoryview(body), tail, extra))
 
     def resolve(self, invocation_id: str, value: Payload | Json = None, error: InvocationError | None = None) -> bool:

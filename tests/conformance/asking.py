@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import attrs
-import httpx
+import httpx2
 
 TIMEOUT = 20.0
 COMMON = {"user-agent": "conformance", "accept": "application/json"}
@@ -36,9 +36,9 @@ class Exchange:
 
 
 def ask(base: str, method: str, target: str, body: str | None = None) -> Exchange:
-    """One request by httpx on a connection of its own; `body` is JSON text."""
+    """One request by httpx2 on a connection of its own; `body` is JSON text."""
     headers = COMMON | ({} if body is None else {"content-type": "application/json"})
-    with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
+    with httpx2.Client(timeout=TIMEOUT, trust_env=False) as client:
         response = client.request(method, base + target, headers=headers, content=body)
     received = Answer(response.status_code, _without_date(dict(response.headers)), _decode(response.content))
     return Exchange(received, dict(response.request.headers))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import httpx
+import httpx2
 import pytest
 from asking import TIMEOUT
 from processes import Engine, Spawned, eventually, serving
@@ -26,8 +26,8 @@ class StreamWorld:
     engine: Engine
     workers: dict[str, Spawned] = attrs.field(factory=dict)
 
-    def ask(self, method: str, target: str, content: bytes = b"", kind: str = "application/json") -> httpx.Response:
-        with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
+    def ask(self, method: str, target: str, content: bytes = b"", kind: str = "application/json") -> httpx2.Response:
+        with httpx2.Client(timeout=TIMEOUT, trust_env=False) as client:
             return client.request(method, self.engine.http + target, content=content, headers={"content-type": kind})
 
     def wait_serving(self, name: str) -> None:

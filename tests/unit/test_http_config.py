@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from iii_trio.modules.http import CorsConfig, HttpConfig
+from iii_trio.modules.http import CorsConfig, HttpConfig, MiddlewareConfig
 from iii_trio.modules.http.config import HARD_BODY_LIMIT
 
 
@@ -20,7 +20,7 @@ def test_defaults_are_those_of_the_specification() -> None:
 
 
 def test_every_key_is_documented() -> None:
-    keys = [*attrs.fields(HttpConfig), *attrs.fields(CorsConfig)]
+    keys = [*attrs.fields(HttpConfig), *attrs.fields(CorsConfig), *attrs.fields(MiddlewareConfig)]
     assert all(len(key.metadata["doc"]) > 20 for key in keys)
 
 
@@ -33,7 +33,18 @@ def test_derived_values() -> None:
     assert HttpConfig(body_limit=1 << 40).body_in_memory == HARD_BODY_LIMIT
 
 
-def test_middleware_is_refused_until_it_is_offered() -> None:
-    assert HttpConfig(middleware=()).middleware == ()
-    with pytest.raises(ValueError, match="`middleware` is not offered yet"):
-        HttpConfig(middleware=({"function_id": "edge::auth"},))
+def test_middleware_runs_by_priority_and_then_as_listed() -> None:
+    entries = (("b", 5), ("c", -1), ("d", 5), ("a", -1))
+    config = HttpConfig(middleware=tuple(MiddlewareConfig(name, priority=at) for name, at in entries))
+    assert config.middleware_ids == ("c", "a", "b", "d")
+
+
+def test_middleware_of_another_phase_does_not_run() -> None:
+    config = HttpConfig(middleware=(MiddlewareConfig("a", phase="onRequest"), MiddlewareConfig("b")))
+    assert config.middleware_ids == ("b",)
+
+
+@pytest.mark.parametrize("name", ["", "x request", "x:y", "é"])
+def test_a_request_id_travels_in_a_header_that_there_can_be(name: str) -> None:
+    with pytest.raises(ValueError, match="`request_id_header` must be the name of a header"):
+        HttpConfig(request_id_header=name)

@@ -1,6 +1,7 @@
 """The request object against http.md 6 and 15.1."""
 
 import json
+from random import Random
 
 import pytest
 
@@ -137,7 +138,9 @@ def test_numbers_beyond_64_bits_become_doubles(text: bytes, expected: bytes) -> 
 
 def test_the_request_object_has_exactly_the_members_of_the_specification() -> None:
     route = Route("POST", "orders/:id", "t", "f", "default")
-    payload = request_payload(Match(route, {"id": "o-7"}), "POST", b"dry=1", {"host": "h"}, b'{"z":2, "a":1}')
+    payload = request_payload(
+        Match(route, {"id": "o-7"}, route.path), "POST", b"dry=1", {"host": "h"}, b'{"z":2, "a":1}'
+    )
     assert json.loads(bytes(payload.raw)) == {  # http 32 and 41, the channel references apart
         "method": "POST",
         "path": "orders/:id",
@@ -164,5 +167,23 @@ def test_the_request_object_has_exactly_the_members_of_the_specification() -> No
     ],
 )
 def test_a_good_traceparent_goes_on_and_a_bad_one_counts_as_absent(parent: str, expected: str | None) -> None:
-    assert trace_context({"traceparent": parent, "baggage": "a=1, b=2"}) == (expected, "a=1, b=2")
-    assert trace_context({}) == (None, None)
+    made = "00-0013aef600000000000000000000002a-000000000000002a-01"
+    chance = Chance((0x13AEF6 << 160) | (42 << 64) | 42)
+    assert trace_context({"traceparent": parent, "baggage": "a=1, b=2"}, chance) == (expected or made, "a=1, b=2")
+    assert trace_context({}, chance) == (made, None)
+
+
+def test_the_ids_of_a_new_trace_are_never_zero() -> None:
+    assert trace_context({}, Chance(0))[0] == f"00-{1:032x}-{1:016x}-01"
+
+
+class Chance(Random):
+    """Random bits that a test knows."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(0)
+        self.bits = bits
+
+    def getrandbits(self, k: int, /) -> int:
+        assert k == 192
+        return self.bits

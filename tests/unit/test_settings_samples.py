@@ -62,10 +62,11 @@ def test_guarded() -> None:
 
 
 def test_http() -> None:
-    settings = load("http.yaml", HTTP_PORT="4000")
-    http = next(entry for entry in settings.entries if entry.module == "iii-http")
-    assert http.config is not None
-    assert http.config["port"] == 4000
+    settings = load("http.yaml", settings_catalogue(), HTTP_PORT="4000")
+    http = next(entry for entry in settings.entries if entry.module == "iii-http").options
+    assert (http.port, http.body_limit, http.openapi, http.ignore_trailing_slash) == (4000, 1 << 20, True, True)
+    assert http.middleware_ids == ("edge::rate", "edge::auth")
+    assert (http.request_id_header, http.not_found_function) == ("x-request-id", "edge::not_found")
 
 
 def test_http_functions() -> None:

@@ -192,7 +192,7 @@ ANSWERS: dict[str, tuple[Script, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", ANSWERS)
-async def test_the_table_of_answers(case: str) -> None:  # wire 46
+async def test_the_table_of_answers(case: str) -> None:  # wire 46  # http 94
     script, expected = ANSWERS[case]
     async with open_scene(x=script) as scene:
         assert await scene.call("/x") == expected
@@ -271,7 +271,7 @@ async def test_an_answer_that_is_too_large() -> None:
         await eventually(lambda: scene.endpoint.open == 0)
 
 
-async def test_a_refused_connection() -> None:  # wire 46
+async def test_a_refused_connection() -> None:  # wire 46  # http 94
     async with open_scene() as scene:
         async with open_endpoint() as gone:
             url = gone.url()

@@ -79,6 +79,7 @@ REFUSED = {
 async def test_the_default_policy(
     url: str, config: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:  # wire 47; config 17
+    # http 93
     outbound = FakeOutbound(
         {"public.test": [[PUBLIC]], "loop.test": [["127.0.0.1"]], "mixed.test": [[PUBLIC, PRIVATE]], "empty.test": [[]]}
     )

@@ -146,6 +146,22 @@ async def test_a_limit_of_zero_is_served_as_one_and_refused_at_run_time(caplog: 
         assert (await shop.worker.error("configuration::set", wrong))["code"] == "SCHEMA_INVALID"
 
 
+async def test_middleware_and_the_description_come_and_go() -> None:
+    async with open_shop() as shop:
+
+        async def refuse(_: Any) -> Any:
+            return {"action": "respond", "response": {"status_code": 401}}
+
+        shop.world.engine.register("edge::auth", refuse)
+        assert [(await shop.ask(path)).status for path in ("/a", "/openapi.json")] == [200, 404]
+        await shop.put(middleware=[{"function_id": "edge::auth"}])
+        assert (await shop.ask()).status == 401
+        await shop.put(openapi=True)
+        assert [(await shop.ask(path)).status for path in ("/a", "/openapi.json")] == [200, 200]
+        await shop.put()
+        assert [(await shop.ask(path)).status for path in ("/a", "/openapi.json")] == [200, 404]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -155,7 +171,9 @@ async def test_a_limit_of_zero_is_served_as_one_and_refused_at_run_time(caplog: 
         {"cors": {"allowed": []}},
         {"cors": {"allowed_origins": "*"}},
         {"default_timeout": -1},
-        {"middleware": [{"function_id": "edge::auth"}]},
+        {"middleware": [{"priority": 5}]},
+        {"middleware": [{"function_id": "edge::auth", "zzz": 1}]},
+        {"request_id_header": "no header"},
     ],
 )
 async def test_what_the_file_could_not_say_is_refused_at_run_time(wrong: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What a function receives, through real HTTP over memory streams (http.md 4 to 6)."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -137,7 +138,13 @@ async def test_metadata_namespace_and_trace_context_go_with_the_call(autojump_cl
         assert (call.traceparent, call.baggage) == (PARENT, "a=1, b=2")  # http 88
         assert not {"traceparent", "baggage"} & {name for name, _ in answer.fields}
         await rig.ask("GET", "/n", {"traceparent": PARENT.upper(), "baggage": "a=1"})
-        assert (rig.calls[1].traceparent, rig.calls[1].baggage) == (None, "a=1")  # http 100
+        begun = rig.calls[1].traceparent
+        assert begun is not None
+        assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", begun)  # http 100
+        assert begun[3:35] != PARENT[3:35]
+        assert rig.calls[1].baggage == "a=1"
+        await rig.ask("GET", "/n")
+        assert rig.calls[2].traceparent not in {None, begun, PARENT}
 
 
 async def test_only_the_namespace_of_the_trigger_is_searched(autojump_clock: MockClock) -> None:
@@ -263,15 +270,6 @@ async def test_a_method_that_is_no_text_means_get(autojump_clock: MockClock) -> 
         register(rig, one, "a", {"api_path": "num", "http_method": 5})
         register(rig, one, "b", {"api_path": "none", "condition_function_id": 5, "middleware_function_ids": [5, None]})
         assert [(await rig.ask("GET", at)).status for at in ("/num", "/none")] == [200, 200]  # http 15
-
-
-async def test_a_route_that_asks_for_middleware_is_not_opened_without(autojump_clock: MockClock) -> None:
-    async with serving() as rig:
-        rig.function("f", {"body": 1})
-        one = worker(rig)
-        register(rig, one, "a", {"api_path": "guarded", "middleware_function_ids": ["edge::auth"]})
-        assert "middleware_function_ids is not offered yet" in one.outlet.said[0]["error"]["message"]
-        assert (await rig.ask("GET", "/guarded")).status == 404
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""HTTPS and HTTP/2: hypercorn's part, with an independent client (httpx)."""
+"""HTTPS and HTTP/2: hypercorn's part, with an independent client (httpx2)."""
 
 import ssl
 import threading
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import httpx
+import httpx2
 import pytest
 import trio
 import trustme
@@ -32,7 +32,7 @@ from iii_trio.protocol.errors import ConfigError
 from iii_trio.settings import structure_config
 
 VERSIONS = [pytest.param(False, id="HTTP/1.1"), pytest.param(True, id="HTTP/2")]
-Ask = Callable[[httpx.Client], Any]
+Ask = Callable[[httpx2.Client], Any]
 
 
 @attrs.frozen
@@ -78,7 +78,7 @@ async def ask(files: Files, url: str, http2: bool, what: Ask) -> Any:
     """Run `what` with a client in a thread of its own."""
 
     def run() -> Any:
-        with httpx.Client(http2=http2, http1=not http2, verify=files.trust, base_url=url, timeout=8) as client:
+        with httpx2.Client(http2=http2, http1=not http2, verify=files.trust, base_url=url, timeout=8) as client:
             return what(client)
 
     with trio.fail_after(15):
@@ -87,7 +87,7 @@ async def ask(files: Files, url: str, http2: bool, what: Ask) -> Any:
 
 @pytest.mark.parametrize("http2", VERSIONS)
 async def test_requests_and_answers_are_the_same_over_tls(files: Files, http2: bool) -> None:
-    def both(client: httpx.Client) -> list[httpx.Response]:
+    def both(client: httpx2.Client) -> list[httpx2.Response]:
         return [client.post("/orders/7?a=1", json={"x": 1}), client.get("/none"), client.head("/orders/7")]
 
     config = HttpConfig(host="127.0.0.1", port=0, server="hypercorn", tls=files.config)
@@ -125,7 +125,7 @@ async def test_an_upload_that_nobody_reads_stops_nobody_on_its_connection(files:
         await release.wait()
         return Response(200, (), b"slow")
 
-    def both(client: httpx.Client) -> tuple[bytes, bytes]:
+    def both(client: httpx2.Client) -> tuple[bytes, bytes]:
         with ThreadPoolExecutor(2) as pool:
             slow = pool.submit(client.post, "/slow", content=bytes(4 << 20))
             assert begun.wait(5)
@@ -144,8 +144,8 @@ async def test_streams_come_whole_or_break_visibly(files: Files, http2: bool) ->
         headers = [(b"connection", b"keep-alive"), (b"upgrade", b"x")]
         return Response(200, headers, stream=Source([b"abc", b"d" * 100_000, *end]).next)
 
-    def broken(client: httpx.Client) -> None:
-        with pytest.raises(httpx.RemoteProtocolError):
+    def broken(client: httpx2.Client) -> None:
+        with pytest.raises(httpx2.RemoteProtocolError):
             client.get("/broken")
 
     async with secure(files, handle) as url:
@@ -161,7 +161,7 @@ async def test_bad_heads_are_refused_over_http2(files: Files) -> None:
         calls.append(request.path)
         return Response(200)
 
-    def ask_badly(client: httpx.Client) -> list[int]:
+    def ask_badly(client: httpx2.Client) -> list[int]:
         many = {f"x{number}": "1" for number in range(101)}
         return [
             client.get("/a", headers=many).status_code,

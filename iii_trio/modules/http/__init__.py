@@ -1,6 +1,6 @@
 """The HTTP server of the engine: routes from `http` triggers, answered by functions (http.md)."""
 
-from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig, TlsConfig
+from .config import HARD_BODY_LIMIT, CorsConfig, HttpConfig, MiddlewareConfig, TlsConfig
 from .module import ADDRESS_SERVICE, HttpModule, OpenServer, open_fast, open_hypercorn
 from .seam import (
     BodyLimitError,
@@ -30,6 +30,7 @@ __all__ = [
     "HttpModule",
     "HttpServer",
     "Listeners",
+    "MiddlewareConfig",
     "Network",
     "OpenServer",
     "Request",

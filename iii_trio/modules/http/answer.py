@@ -50,6 +50,10 @@ class Framing:
     length: int | None
     is_chunked: bool = False
 
+    def wrap(self, piece: bytes) -> tuple[bytes, ...]:
+        """A piece of the body as it goes out; it is not empty."""
+        return (b"%x\r\n" % len(piece), piece, b"\r\n") if self.is_chunked else (piece,)
+
     @property
     def ends_connection(self) -> bool:
         """Whether only the end of the connection tells the client that the body is complete."""

@@ -1,8 +1,13 @@
 """The block of the http module in the configuration file (http.md 2)."""
 
+import re
 from typing import Any, Final, Literal
 
 import attrs
+
+_HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+PHASE: Final = "preHandler"
+"""When middleware runs. There are names for other moments, at which nothing does."""
 
 HARD_BODY_LIMIT: Final = 64 << 20
 """Bytes of a request body that is held in memory at most, with or without `body_limit`."""
@@ -21,11 +26,19 @@ class CorsConfig:
     )
 
 
-def _nothing(_: object, __: "attrs.Attribute[Any]", value: tuple[Any, ...]) -> None:
-    if value:
-        raise ValueError(
-            "`middleware` is not offered yet: requests would reach their functions unguarded; remove the key"
-        )
+@attrs.frozen
+class MiddlewareConfig:
+    """A function asked before the handler of every route (http.md 10)."""
+
+    function_id: str = attrs.field(
+        metadata={"doc": "The function to call; it is looked up for each request, in the namespace of its route."}
+    )
+    phase: str = attrs.field(
+        default=PHASE, metadata={"doc": "When it is called. Entries with any phase but `preHandler` do not run."}
+    )
+    priority: int = attrs.field(
+        default=0, metadata={"doc": "Lower ones are called first; equal ones in the order of the list."}
+    )
 
 
 @attrs.frozen
@@ -42,6 +55,11 @@ def _spoken(config: Any, _: object, tls: TlsConfig | None) -> None:
             f"`tls` needs `server: hypercorn`: the server `{config.server}` speaks plain HTTP only; "
             "set the key, or put a reverse proxy in front"
         )
+
+
+def _token(_: object, __: "attrs.Attribute[Any]", name: str | None) -> None:
+    if name is not None and not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"`request_id_header` must be the name of a header, not {name!r:.60}")
 
 
 @attrs.frozen
@@ -70,19 +88,45 @@ class HttpConfig:
     cors: CorsConfig | None = attrs.field(
         default=None, metadata={"doc": "Cross-origin rules. Absent: everything is allowed."}
     )
-    middleware: tuple[dict[str, Any], ...] = attrs.field(
-        default=(),
-        validator=_nothing,
-        metadata={
-            "doc": "Functions called before every handler. Not offered yet: only an empty list.",
-            "schema": {"maxItems": 0},
-        },
+    middleware: tuple[MiddlewareConfig, ...] = attrs.field(
+        default=(), metadata={"doc": "Functions asked before every handler, which may answer in its place."}
     )
     body_limit: int | None = attrs.field(
         default=None,
         metadata={
             "doc": "Bytes of a request body; more answers 413. Absent: no limit, but a JSON body of more than 64 MiB answers 413.",
             "minimum": 0,
+        },
+    )
+    trust_proxy: bool = attrs.field(
+        default=False,
+        metadata={
+            "doc": "Name the client in the log as `x-forwarded-for` does. Set it behind a proxy of your own only."
+        },
+    )
+    request_id_header: str | None = attrs.field(
+        default=None,
+        validator=_token,
+        metadata={
+            "doc": "Header that names a request, `x-request-id` say. Functions get one made here if the client sent none; "
+            "the answer repeats it. Absent: requests have no id.",
+            "schema": {"pattern": f"^{_HEADER_NAME.pattern}$"},
+        },
+    )
+    ignore_trailing_slash: bool = attrs.field(
+        default=False,
+        metadata={"doc": "Let `/a/` reach the route `/a`, and the other way round, where there is none of its own."},
+    )
+    not_found_function: str | None = attrs.field(
+        default=None,
+        metadata={
+            "doc": "Function that answers requests to paths without a route; its status is 404 unless it gives one."
+        },
+    )
+    openapi: bool = attrs.field(
+        default=False,
+        metadata={
+            "doc": "Describe all routes at `/openapi.json`, as OpenAPI 3.1, to everybody who can reach the port."
         },
     )
     server: Literal["fast", "hypercorn"] = attrs.field(
@@ -104,6 +148,12 @@ class HttpConfig:
     def body_in_memory(self) -> int:
         """Bytes of a body that may be read into memory."""
         return HARD_BODY_LIMIT if self.body_limit is None else min(self.body_limit, HARD_BODY_LIMIT)
+
+    @property
+    def middleware_ids(self) -> tuple[str, ...]:
+        """The functions to ask, in their order."""
+        running = [entry for entry in self.middleware if entry.phase == PHASE]
+        return tuple(entry.function_id for entry in sorted(running, key=lambda entry: entry.priority))
 
     @property
     def slots(self) -> int:

@@ -140,7 +140,8 @@ class FastConnection:
         if head.length:
             body = Body.of(head, self._inbound, self._invite, self._lose_body)
             receive = body.receive
-        request = Request(head.method, head.path, head.query, head.headers, receive, head.version)
+        client = self._stream.peer_address or ""
+        request = Request(head.method, head.path, head.query, head.headers, receive, head.version, client)
         response = await self._shared.handler(request)
         self._is_answering = True
         goes_on = head.keep_alive and not (
@@ -173,26 +174,28 @@ class FastConnection:
             return await self._send(CRASHED, head, goes_on=False)
         if response.stream is not None:
             try:
-                return await self._send_stream(response.stream, data, framing) and goes_on
+                return await self._send_stream(response.stream, data, response.body, framing) and goes_on
             finally:
                 response.release()
         body = response.body if framing.has_body else b""
         await self._outbound.send((data, body) if body else (data,), len(data) + len(body))
         return goes_on
 
-    async def _send_stream(self, stream: Callable[[], Awaitable[bytes]], data: bytes, framing: Framing) -> bool:
+    async def _send_stream(
+        self, stream: Callable[[], Awaitable[bytes]], head: bytes, first: bytes, framing: Framing
+    ) -> bool:
         """Send a streamed answer, each piece as it comes; cuts the connection if it breaks off."""
-        left = framing.length
+        left, piece, pieces = framing.length, first, [head]
         try:
-            await self._outbound.send((data,), len(data))
-            while piece := await stream():
-                if framing.is_chunked and framing.has_body:
-                    size = b"%x\r\n" % len(piece)
-                    await self._outbound.send((size, piece, b"\r\n"), len(size) + len(piece) + 2)
-                elif framing.has_body:
+            while True:
+                if piece and framing.has_body:
                     piece = piece if left is None else piece[:left]
                     left = None if left is None else left - len(piece)
-                    await self._outbound.send((piece,), len(piece))
+                    pieces += framing.wrap(piece) if piece else ()
+                await self._outbound.send(pieces, sum(map(len, pieces)))
+                if not (piece := await stream()):
+                    break
+                pieces = []
         except StreamBroken as error:
             _log.warning("a streamed answer broke off: %s", error)
             left = -1

@@ -1,4 +1,4 @@
-"""The way of one request through the engine (http.md 8): slot, deadline, route, body, condition, function, answer."""
+"""The way of one request through the engine (http.md 8): slot, deadline, route, body, functions, answer."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 import trio
 
-from iii_trio.kernel import Kernel
+from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel
 from iii_trio.kernel.channels import source_of
 from iii_trio.kernel.labels import shown, shown_lines
 from iii_trio.protocol import Payload
@@ -17,14 +17,41 @@ from iii_trio.protocol.errors import InvocationError
 from . import response as answers
 from .config import HttpConfig
 from .cors import CorsPolicy
+from .middleware import TIMED_OUT, middleware_answer, middleware_input
+from .openapi import DOCUMENT, DOCUMENT_PATH, OpenApiDocument
 from .request import decode_headers, is_json, json_text, request_payload, trace_context
-from .routes import Match, Route, RouteTable
+from .request_id import RequestIds
+from .request_log import log_request
+from .routes import Match, Route, RouteTable, other_slash
 from .seam import BodyLimitError, Request, Response
 from .streaming import NO_BODY, Body, RequestChannels, Upload, has_body
 
 _log = logging.getLogger("iii_trio.http")
 _ERROR_ID_MASK: Final = (1 << 48) - 1
 _FALSE: Final = b"false"
+_Invoke = Callable[..., Awaitable[Payload]]
+
+
+@attrs.define(eq=False)
+class Progress:
+    """How far a request has come, for who must say why it came no further."""
+
+    calling: str = ""
+    """The function that was called last."""
+
+    late: Response = answers.GATEWAY_TIMEOUT
+    """The answer if the time is up now."""
+
+
+@attrs.define(eq=False)
+class Visit:
+    """A request on its route: what every function it passes is called with."""
+
+    match: Match
+    request: Request
+    headers: dict[str, str]
+    invoke: _Invoke
+    progress: Progress
 
 
 @attrs.define(eq=False)
@@ -37,10 +64,27 @@ class Gateway:
     stopping: bool = False
     _cors: CorsPolicy = attrs.field(init=False)
     _slots: trio.Semaphore = attrs.field(init=False)
+    _middleware: tuple[str, ...] = attrs.field(init=False)
+    _request_ids: RequestIds | None = attrs.field(default=None, init=False)
+    _not_found: Route | None = attrs.field(default=None, init=False)
+    _document: OpenApiDocument | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._cors = CorsPolicy.of(self.config.cors)
-        self._slots = trio.Semaphore(self.config.slots)
+        config = self.config
+        self._cors = CorsPolicy.of(config.cors)
+        self._slots = trio.Semaphore(config.slots)
+        self._middleware = config.middleware_ids
+        if config.request_id_header is not None:
+            self._request_ids = RequestIds(config.request_id_header.lower().encode(), self.kernel.ids)
+        if config.not_found_function is not None:
+            self._not_found = Route("", "", "", config.not_found_function, DEFAULT_NAMESPACE, default_status=404)
+        if config.openapi:
+            self._document = OpenApiDocument(
+                self.kernel.functions,
+                self.routes,
+                has_middleware=bool(self._middleware),
+                body_limit=config.body_in_memory,
+            )
 
     def with_config(self, config: HttpConfig) -> "Gateway":
         """The same routes by other settings. Slots are shared with the former one if there are as many."""
@@ -53,8 +97,11 @@ class Gateway:
         """Answer one request; never raises. Cancelled, it leaves the function running and drops the result."""
         origin = next((value for name, value in request.headers if name == b"origin"), None)
         if request.method == "OPTIONS":
-            return self._cors.preflight(origin, self.routes.allowed(request.path))
+            return self._cors.preflight(origin, self._allowed(request.path))
+        request_id = None
         try:
+            if self._request_ids is not None:
+                request, request_id = self._request_ids.ensure(request)
             answer = await self._in_turn(request)
         except Exception as error:  # noqa: BLE001  # the request boundary: our own bug must not cost the connection
             error_id = self._error_id()
@@ -66,7 +113,11 @@ class Gateway:
                 exc_info=error,
             )
             answer = answers.crash_response(error_id)
-        return answer if answer is answers.GATEWAY_TIMEOUT else self._cors.apply(answer, origin)
+        if answer is not answers.GATEWAY_TIMEOUT:
+            answer = self._cors.apply(answer, origin)
+        if self._request_ids is not None and request_id is not None:
+            answer = self._request_ids.echo(answer, request_id)
+        return answer
 
     async def _in_turn(self, request: Request) -> Response:
         """Wait for a slot, in the order of arrival and without a deadline; then answer within `default_timeout` (D-21)."""
@@ -76,25 +127,99 @@ class Gateway:
             self._slots.acquire_nowait()  # a round of the scheduler less than waiting for what is free
         except trio.WouldBlock:
             await self._slots.acquire()
+        progress = Progress()
         try:
             with trio.move_on_after(self.config.timeout):
-                return await self._answer(request)
+                return await self._answer(request, progress)
         finally:
             self._slots.release()
-        return answers.GATEWAY_TIMEOUT
+        return progress.late
 
-    async def _answer(self, request: Request) -> Response:
-        match = self.routes.match(request.method, request.path)
+    async def _answer(self, request: Request, progress: Progress) -> Response:
+        match = self._find(request)
         if match is None:
-            return answers.not_found(self.routes.allowed(request.path), request.method)
-        headers = decode_headers(request.headers)
+            return await self._unmatched(request, progress)
+        log_request(request, match.route, trust_proxy=self.config.trust_proxy)
         try:
-            body = await self._body(request, headers)
-            return await self._call(match, request, headers, body)
+            return await self._serve(match, request, progress)
         except BodyLimitError as error:
             return answers.too_large(error.limit)
         except InvocationError as error:
-            return self._failed(error, match.route)
+            return self._failed(error, match.route, progress)
+
+    # --- which route ------------------------------------------------------------------------------------------------
+
+    def _find(self, request: Request) -> Match | None:
+        match = self.routes.match(request.method, request.path)
+        if match is None and self.config.ignore_trailing_slash:
+            match = self.routes.match(request.method, other_slash(request.path))
+        if self._document is not None and self._document.is_asked(request, match):
+            return DOCUMENT
+        return match
+
+    def _allowed(self, path: bytes) -> list[str]:
+        """The methods that reach something at this path, sorted."""
+        methods = set(self.routes.allowed(path))
+        if self.config.ignore_trailing_slash:
+            methods.update(self.routes.allowed(other_slash(path)))
+        if self._document is not None and path == DOCUMENT_PATH:
+            methods.add("GET")
+        return sorted(methods)
+
+    async def _unmatched(self, request: Request, progress: Progress) -> Response:
+        """404 or 405; for a path without any route the function that answers in place of 404, if there is one (2.2)."""
+        allowed = self._allowed(request.path)
+        if self._not_found is not None and not allowed:
+            match = Match(self._not_found, {}, request.path.decode("utf-8", "replace"))
+            try:
+                return await self._serve(match, request, progress, middleware=())
+            except BodyLimitError as error:
+                return answers.too_large(error.limit)
+            except InvocationError as error:
+                name = shown(self._not_found.function_id)
+                _log.error(
+                    "%s, asked in place of 404, failed with %s: %s", name, shown(error.code), shown(error.message)
+                )
+        return answers.not_found(allowed, request.method)
+
+    # --- one request on its route -----------------------------------------------------------------------------------
+
+    async def _serve(
+        self, match: Match, request: Request, progress: Progress, middleware: tuple[str, ...] | None = None
+    ) -> Response:
+        """All middleware, the condition, and the handler; the first that has an answer ends it (8). Raises InvocationError."""
+        headers = decode_headers(request.headers)
+        route = match.route
+        traceparent, baggage = trace_context(headers, self.kernel.ids.random)
+        invoke = partial(self.kernel.bus.invoke, namespace=route.namespace, traceparent=traceparent, baggage=baggage)
+        visit = Visit(match, request, headers, invoke, progress)
+        everywhere = self._middleware if middleware is None else middleware
+        if everywhere and (answer := await self._ask(everywhere, visit)) is not None:
+            return answer
+        if self._document is not None and match is DOCUMENT:
+            return await self._document.respond()
+        body = await self._body(request, headers)
+        payload = partial(request_payload, match, request.method, request.query, headers, body.text)
+        if route.condition_function_id is not None:
+            progress.calling = route.condition_function_id
+            if not await _is_met(invoke, route.condition_function_id, payload()):
+                return answers.condition_not_met()
+        if route.middleware and (answer := await self._ask(route.middleware, visit)) is not None:
+            return answer
+        progress.calling = route.function_id
+        return await self._call(route, body, payload, invoke)
+
+    async def _ask(self, function_ids: tuple[str, ...], visit: Visit) -> Response | None:
+        """Ask one middleware after the other; the answer of the first that gives one (10)."""
+        text, progress = middleware_input(visit.match, visit.request, visit.headers), visit.progress
+        progress.late = TIMED_OUT
+        for function_id in function_ids:
+            progress.calling = function_id
+            result = await visit.invoke(function_id, Payload(text))
+            if (answer := middleware_answer(function_id, result.value)) is not None:
+                return answer
+        progress.late = answers.GATEWAY_TIMEOUT
+        return None
 
     async def _body(self, request: Request, headers: dict[str, str]) -> Body:
         """The body read as JSON, or on its way."""
@@ -106,20 +231,9 @@ class Gateway:
         upload = await Upload.open(request, self.config.body_limit)
         return Body(b"null", upload.next, upload)
 
-    async def _call(self, match: Match, request: Request, headers: dict[str, str], body: Body) -> Response:
-        route = match.route
-        payload = partial(request_payload, match, request.method, request.query, headers, body.text)
-        traceparent, baggage = trace_context(headers)
-        invoke = partial(self.kernel.bus.invoke, namespace=route.namespace, traceparent=traceparent, baggage=baggage)
-        if route.condition_function_id is not None:
-            verdict = await invoke(route.condition_function_id, payload())
-            if bytes(verdict.raw) == _FALSE:
-                return answers.condition_not_met()
-            if verdict.is_null:
-                _log.warning(
-                    "condition %s returned nothing, which lets the request through", shown(route.condition_function_id)
-                )
+    async def _call(self, route: Route, body: Body, payload: Callable[[bytes], Payload], invoke: _Invoke) -> Response:
         channels = RequestChannels.mint(self.kernel.channels, body)
+        channels.answer.status = route.default_status
         is_streaming = False
         try:
             call = partial(invoke, route.function_id, payload(channels.refs), metadata=route.metadata)
@@ -153,16 +267,16 @@ class Gateway:
         if not answers.is_answer(value) and not route.warned:
             route.warned = True
             _log.warning("the result of %s has no `body`; its callers over HTTP get {}", shown(route.function_id))
-        return answers.plain_response(value)
+        return answers.plain_response(value, route.default_status)
 
-    def _failed(self, error: InvocationError, route: Route) -> Response:
+    def _failed(self, error: InvocationError, route: Route, progress: Progress) -> Response:
         answer = answers.error_response(error, self._error_id())
         if answer.status == 500:
             _log.error(
                 "%s %s: %s failed with %s: %s, answer %s\n%s",
                 route.method,
                 shown(route.path),
-                shown(route.function_id),
+                shown(progress.calling),
                 shown(error.code),
                 shown(error.message),
                 shown(bytes(answer.body).decode()),
@@ -173,3 +287,11 @@ class Gateway:
     def _error_id(self) -> str:
         """Up to 12 hex digits of the clock, which the answer and the log share (7.3)."""
         return format(int(self.kernel.clock.now() * 1e9) & _ERROR_ID_MASK, "x")
+
+
+async def _is_met(invoke: _Invoke, function_id: str, payload: Payload) -> bool:
+    """Ask a condition: only `false` is a refusal (11)."""
+    verdict = await invoke(function_id, payload)
+    if verdict.is_null:
+        _log.warning("condition %s returned nothing, which lets the request through", shown(function_id))
+    return bytes(verdict.raw) != _FALSE

@@ -103,19 +103,20 @@ class Exchange:
         framing = framing_of(response, is_head=self._scope["method"] == "HEAD", version=self._scope["http_version"])
         with self._connection.speaking():
             await self._send(self._head(response, framing))
-            if response.stream is None:
-                await self._send_body(response.body)
+            first = response.body if response.stream is None else response.body[: framing.length]
+            if first and framing.has_body:
+                await self._send_body(first)
             await self._connection.flush()
-        if response.stream is not None and not await self._send_stream(response.stream, framing):
+        if response.stream is not None and not await self._send_stream(response.stream, framing, len(first)):
             return False
         response.release()  # nobody else may take the rest of the request's body now
         if not response.close or self._stream_id is not None:
             await self._discard_rest(self._connection.settings.limits.drain_timeout)
         return True
 
-    async def _send_stream(self, stream: Callable[[], Awaitable[bytes]], framing: Framing) -> bool:
+    async def _send_stream(self, stream: Callable[[], Awaitable[bytes]], framing: Framing, sent: int) -> bool:
         """Send each piece as it comes; False if the answer ended before its end, and the connection with it."""
-        left = framing.length
+        left = None if framing.length is None else framing.length - sent
         try:
             with trio.CancelScope() as self._client:
                 if self._is_gone:
@@ -137,8 +138,15 @@ class Exchange:
 
     def _request(self) -> Request:
         path, query = split_target(self._target())
+        scope, client = self._scope, self._scope["client"]
         return Request(
-            self._scope["method"], path, query, self._scope["headers"], self._receive, self._scope["http_version"]
+            scope["method"],
+            path,
+            query,
+            scope["headers"],
+            self._receive,
+            scope["http_version"],
+            client[0] if client else "",
         )
 
     def _target(self) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from random import Random
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +17,7 @@ from .seam import Headers
 
 _NULL: Final = b"null"
 _DEEPEST: Final = 127
+_SPAN_MASK: Final = (1 << 64) - 1
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _RUN: Final = re.compile(rb"\[+|\]+")
@@ -56,14 +58,13 @@ def request_payload(
     match: Match, method: str, query: bytes, headers: dict[str, str], body: bytes, more: bytes = b""
 ) -> Payload:
     """The request object; `body` is JSON text and goes in as it is. So do `more` members, each with a comma before it."""
-    route = match.route
     members = {
         "method": method,
-        "path": route.path,
+        "path": match.path,
         "path_params": match.params,
         "query_params": decode_query(query),
         "headers": headers,
-        "trigger": {"type": "http", "path": route.path, "method": method},
+        "trigger": {"type": "http", "path": match.path, "method": method},
     }
     return Payload(msgspec.Raw(b'%b,"body":%b%b}' % (encode_json(members)[:-1], body, more)))
 
@@ -131,7 +132,15 @@ def _double(text: str) -> float:
     return value
 
 
-def trace_context(headers: dict[str, str]) -> tuple[str | None, str | None]:
-    """`traceparent` and `baggage` for the invocation; a bad `traceparent` counts as absent, a good one goes on sampled."""
+def trace_context(headers: dict[str, str], random: Random) -> tuple[str, str | None]:
+    """`traceparent` and `baggage` for every call of a request (15.1).
+
+    A good `traceparent` goes on sampled. A bad one counts as absent: then a trace begins here.
+    """
     parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-    return (f"{parent[1]}01{parent[2] or ''}" if parent else None), headers.get("baggage") or None
+    traceparent = f"{parent[1]}01{parent[2] or ''}" if parent else _new_trace(random.getrandbits(192))
+    return traceparent, headers.get("baggage") or None
+
+
+def _new_trace(bits: int) -> str:
+    return f"00-{bits >> 64 or 1:032x}-{bits & _SPAN_MASK or 1:016x}-01"

@@ -20,34 +20,46 @@ _REFUSED: Final = frozenset({Overloaded.code, ModuleUnavailable.code, ShuttingDo
 GATEWAY_TIMEOUT: Final = Response(504)
 
 
-def plain_response(result: Json) -> Response:
+def plain_response(result: Json, default_status: int = 200) -> Response:
     """The answer for a result that is not null (7.1, 7.2). Raises OutputRejected if the body cannot be written."""
     value = result if isinstance(result, dict) else {}
-    status = read_status(value)
+    status = read_status(value, default_status)
     if status < 200:
         return Response(500, close=True)
     fields = read_headers(value.get("headers"))
     body, typed = value.get("body", {}), any(name == "content-type" for name, _ in fields)
     headers = _clean(fields) if typed else (*_clean(fields), _JSON_TYPE)
-    return Response(status, headers, _encode_typed(body) if typed else encode_json(body))
+    return Response(status, headers, _encode_typed(body) if typed else encode_json(body), close=_closes(fields))
+
+
+def json_response(status: int, headers: Json, body: Json) -> Response:
+    """An answer whose body is JSON whatever type its headers give it (10). Raises OutputRejected."""
+    if status < 200:
+        return Response(500, close=True)
+    fields = read_headers(headers)
+    cleaned = _clean(fields)
+    typed = any(name == b"content-type" for name, _ in cleaned)
+    return Response(status, cleaned if typed else (*cleaned, _JSON_TYPE), encode_json(body), close=_closes(fields))
 
 
 def streamed_response(
     status: int,
     fields: list[tuple[str, str]],
+    first: bytes = b"",
     stream: Callable[[], Awaitable[bytes]] | None = None,
     release: Callable[[], object] = nothing_to_release,
 ) -> Response:
-    """The answer that a function writes itself (9.2); without `stream` its body is empty.
+    """The answer that a function writes itself (9.2), `first` what it has written so far; without `stream` its body is empty.
 
     A `content-length` that is a number is the function's to give, here alone; no other framing is.
     """
     if status < 200:
         return Response(500, close=True)
     if stream is None:
-        return Response(status, _clean(fields))
+        return Response(status, _clean(fields), close=_closes(fields))
     lengths = [(b"content-length", v.encode()) for name, v in fields if name == "content-length" and v.isascii()]
-    return Response(status, (*_clean(fields), *lengths), stream=stream, release=release)
+    headers = (*_clean(fields), *lengths)
+    return Response(status, headers, first, close=_closes(fields), stream=stream, release=release)
 
 
 def is_answer(result: Json) -> bool:
@@ -55,10 +67,10 @@ def is_answer(result: Json) -> bool:
     return isinstance(result, dict) and any(key in result for key in ("body", "status_code", "statusCode"))
 
 
-def read_status(value: dict[str, Json]) -> int:
-    """`status_code`, or `statusCode` without it (D-13); 200 for what is no status from 100 to 999."""
+def read_status(value: dict[str, Json], default: int = 200) -> int:
+    """`status_code`, or `statusCode` without it (D-13); `default` for what is no status from 100 to 999."""
     status = value["status_code"] if "status_code" in value else value.get("statusCode")
-    return status if type(status) is int and 100 <= status <= 999 else 200
+    return status if type(status) is int and 100 <= status <= 999 else default
 
 
 def read_headers(headers: Json) -> list[tuple[str, str]]:
@@ -73,7 +85,7 @@ def read_headers(headers: Json) -> list[tuple[str, str]]:
     return [field for at, field in enumerate(fields) if at not in types[1:]]
 
 
-def _clean(fields: list[tuple[str, str]]) -> Headers:
+def _clean(fields: list[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
     """What may go on the wire: no broken names, no controls, no framing of the handler's own (7.1, D-14)."""
     headers = []
     for name, value in fields:
@@ -84,6 +96,11 @@ def _clean(fields: list[tuple[str, str]]) -> Headers:
             continue
         headers.append((name.encode(), value.strip(" \t").encode()))
     return tuple(headers)
+
+
+def _closes(fields: list[tuple[str, str]]) -> bool:
+    """Whether a function asks that the connection end with its answer."""
+    return any(name == "connection" and "close" in value.lower() for name, value in fields)
 
 
 def _encodable(value: str) -> bool:

@@ -93,6 +93,10 @@ class Route:
     namespace: str
     condition_function_id: str | None = None
     metadata: Payload | None = None
+    middleware: tuple[str, ...] = ()
+    default_status: int = 200
+    """The status of an answer that gives none."""
+
     warned: bool = False
     segments: tuple[Segment, ...] = attrs.field(init=False, repr=False)
     key: str = attrs.field(init=False)
@@ -100,6 +104,11 @@ class Route:
     def __attrs_post_init__(self) -> None:
         self.segments = parse_path(self.path)
         self.key = f"{self.method} {self.path.lstrip('/') or '/'}"
+
+    @property
+    def catches_all(self) -> bool:
+        """Whether it takes all that remains of a path."""
+        return isinstance(self.segments[-1], CatchAll)
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -119,10 +128,16 @@ class Route:
 
 @attrs.frozen
 class Match:
-    """A route and the values of its parameters."""
+    """A route, the values of its parameters, and the path as its functions get to see it."""
 
     route: Route
     params: dict[str, str]
+    path: str
+
+
+def other_slash(path: bytes) -> bytes:
+    """The path with a slash at its end if it has none, without it if it has."""
+    return path[:-1] if path.endswith(b"/") else path + b"/"
 
 
 @attrs.define(eq=False)
@@ -176,6 +191,8 @@ class RouteTable:
     _keys: dict[str, Route] = attrs.field(factory=dict)
     _shapes: dict[tuple[object, ...], Route] = attrs.field(factory=dict)
     _trees: dict[str, _Node] = attrs.field(factory=dict)
+    changes: int = 0
+    """Additions and removals so far: as long as it is the same, so is everything here."""
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -193,12 +210,14 @@ class RouteTable:
             self.remove(former)
         self._keys[route.key] = self._shapes[route.shape] = route
         self._trees.setdefault(route.method, _Node()).put(route.segments, route)
+        self.changes += 1
 
     def remove(self, route: Route) -> bool:
         """Take a route away; False, and no effect, if another one has taken its place (4.3)."""
         if self._keys.get(route.key) is not route:
             return False
         del self._keys[route.key], self._shapes[route.shape]
+        self.changes += 1
         tree = self._trees[route.method]
         tree.put(route.segments, None)
         if tree.is_empty:
@@ -212,7 +231,7 @@ class RouteTable:
             return None
         parts = path[1:].split(b"/")
         route = tree.find(parts, 0)
-        return Match(route, route.params(parts)) if route is not None else None
+        return Match(route, route.params(parts), route.path) if route is not None else None
 
     def allowed(self, path: bytes) -> list[str]:
         """The methods that have a route for this path, sorted."""

@@ -42,6 +42,8 @@ class Request:
     headers: Headers
     receive: Callable[[], Awaitable[bytes]] = attrs.field(repr=False)
     http_version: str = "1.1"
+    client: str = ""
+    """The address of the client, or of the last proxy on its way."""
 
     @property
     def declared_length(self) -> int | None:
@@ -77,8 +79,8 @@ def nothing_to_release() -> None:
 class Response:
     """An answer. The server adds `date` and the framing; `close` ends the connection after it.
 
-    With `stream` the body comes in pieces, each sent at once: it returns the next piece, empty at the end. The server
-    uses chunked framing (on HTTP/1.0 the end of the connection) unless `headers` has a `content-length`. It is
+    With `stream` the body comes in pieces, each sent at once: `body` with the head, then what `stream` returns, empty at
+    the end. The server uses chunked framing (on HTTP/1.0 the end of the connection) unless `headers` has a `content-length`. It is
     cancelled when the client goes away. It raises StreamBroken if its writer died before finishing; then the server
     cuts the connection, so that the client can tell. The head is sent before the first call. `release` is called once
     when the server is done with `stream`, however that came; it does not wait.

@@ -174,9 +174,14 @@ class StreamedAnswer:
         """Whether the writer finished without a byte."""
         return self._first is None
 
+    def take_first(self) -> bytes:
+        """The first bytes, which go out with the head."""
+        first, self._first = self._first or b"", b""
+        return first
+
     async def next(self) -> bytes:
         """The next piece of the body, empty at the end. Raises StreamBroken if the writer died before its end."""
-        piece, self._first = self._first, b""
+        piece = b""
         while not piece:
             try:
                 item = await self._reader.receive()
@@ -240,7 +245,7 @@ class RequestChannels:
         fields = list(answer.headers.items())
         if answer.is_empty or answer.status < 200:
             return answers.streamed_response(answer.status, fields)
-        return answers.streamed_response(answer.status, fields, answer.next, self.release)
+        return answers.streamed_response(answer.status, fields, answer.take_first(), answer.next, self.release)
 
     def release(self) -> None:
         """The request is over: end both, whoever is still at them. Safe to repeat (D-17)."""
