@@ -66,6 +66,7 @@ class SocketStream:
 
     peer_address: str | None = None
     _descriptor: int = attrs.field(init=False)
+    """The socket's number; -1 once it is closed, for the next socket may get the same one."""
 
     def __attrs_post_init__(self) -> None:
         self._descriptor = self._socket.fileno()
@@ -73,6 +74,8 @@ class SocketStream:
     async def receive(self, carry: bytes) -> memoryview:
         start = len(carry)
         while True:
+            if self._descriptor < 0:
+                raise trio.ClosedResourceError("this side has closed the connection")
             await trio.lowlevel.wait_readable(self._descriptor)
             buffer = self._shared
             try:
@@ -111,6 +114,7 @@ class SocketStream:
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
+        self._descriptor = -1
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 

@@ -54,6 +54,24 @@ async def open_pair() -> AsyncIterator[tuple[socket.socket, Spurious, SocketStre
         theirs.close()
 
 
+async def test_a_closed_stream_keeps_away_from_the_next_socket_of_its_number() -> None:
+    first, peer = socket.socketpair()
+    stream = SocketStream(first, shared())
+    number = first.fileno()
+    stream.close()
+    peer.close()
+    second, other = socket.socketpair()
+    try:
+        assert number in {second.fileno(), other.fileno()}
+        other.send(b"not for you")
+        second.send(b"nor this")
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive(b"")
+    finally:
+        second.close()
+        other.close()
+
+
 @pytest.mark.parametrize("trouble", [BlockingIOError, InterruptedError])
 async def test_a_socket_that_was_not_ready_after_all_is_waited_for(trouble: type[OSError]) -> None:
     async with open_pair() as (ours, spurious, stream):

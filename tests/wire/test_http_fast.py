@@ -37,6 +37,12 @@ class Waiting:
             raise
 
 
+async def send_for_ever(stream: trio.SocketStream) -> None:
+    while True:
+        await stream.send_all(b"x")
+        await trio.sleep(0.01)
+
+
 def talk(
     handler: Callable[[Request], Awaitable[Response]], limits: ServerLimits | None = None
 ) -> tuple[AbstractAsyncContextManager[Any], MemoryListener]:
@@ -259,3 +265,21 @@ async def test_the_engine_uses_it_unless_told_otherwise(autojump_clock: MockCloc
         client = await rig.connect()
         await client.send(b"GET /a HTTP/1.1\r\n\r\n")  # no `host`: hypercorn's parser refuses that
         assert (await client.read()).status == 200
+
+
+async def test_a_client_that_stays_after_the_last_answer_is_not_watched() -> None:
+    """Over a real socket, which lingers: one reader discards what still comes, and the server goes on."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    with trio.fail_after(10):
+        async with serve_handler(listeners, echo, ServerLimits(linger=0.8)):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stays:
+                await stays.send_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                while await stays.receive_some():
+                    pass
+                with pytest.raises(trio.BrokenResourceError):
+                    await send_for_ever(stays)  # until the server has closed, several looks of its sweep later
+            async with await trio.open_tcp_stream("127.0.0.1", port) as second:
+                client = Client(second)
+                await client.send(request("POST", "/", {"content-length": "2"}), b"hi")
+                assert (await client.read()).body == b"hi"

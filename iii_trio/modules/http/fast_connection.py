@@ -228,8 +228,6 @@ class FastConnection:
         """Read on for a moment: closing with unread input would reset what was said last."""
         if not isinstance(self._stream, SocketStream):
             return
-        await self._inbound.stop_watching()
         with trio.move_on_after(self._shared.limits.linger):
             self._stream.end_sending()
-            while len(await self._stream.receive(b"")):
-                pass
+            await self._inbound.discard()

@@ -97,6 +97,13 @@ class Inbound:
             self._watching = None
             self._watch_ended.set()
 
+    async def discard(self) -> None:
+        """Read and forget what still comes, until the client ends. From now on nothing is watched. Raises one of `BROKEN`."""
+        self._is_reading = True
+        await self.stop_watching()
+        while len(await self._stream.receive(b"")):
+            pass
+
     async def stop_watching(self) -> None:
         """End the reading ahead, if there is any; what it has read stays."""
         if self._watching is not None:
