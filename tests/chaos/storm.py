@@ -199,6 +199,10 @@ class Footprint:
             kernel.triggers.bound + kernel.triggers.parked,
         )
 
+    def is_back_at(self, before: "Footprint") -> bool:
+        """Whether nothing has stayed. Descriptors may be fewer: the collector closes what other tests have left."""
+        return self == attrs.evolve(before, descriptors=self.descriptors) and self.descriptors <= before.descriptors
+
 
 def find(node: Node, path: str) -> Node:
     """The node at a path below a node."""

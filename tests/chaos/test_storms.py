@@ -195,7 +195,7 @@ async def ride_out(weather: Weather) -> None:
 
     for seat in weather.seats:
         await seat.leave()
-    await until(lambda: Footprint.of(weather.engine) == footprint)
+    await until(lambda: Footprint.of(weather.engine).is_back_at(footprint))
     check_nothing_is_left(weather, empty)
     await weather.honest.fence()
     assert weather.triggers_at_the_provider() == {"unregistertrigger": SEATS}

@@ -10,6 +10,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from serve_process import free_port
 from trio.testing import MockClock
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
 from wire_client import (
@@ -225,7 +226,7 @@ async def test_an_end_is_taken_once(world: World, end: str) -> None:  # wire 70
 
 
 async def test_channels_of_one_listener_work_on_another() -> None:  # wire 75
-    second = {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0}}
+    second = {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": free_port()}}
     config = {"workers": [{"name": "iii-worker-manager"}, second]}
     async with open_world(config) as world:
         made = await make(world)
