@@ -15,6 +15,7 @@ async def main(port: int) -> None:
         async def echo(payload: Json) -> Json:
             return payload
 
+        await worker.trigger("stopped::echo", {})  # by then the engine has it
         print("ready", flush=True)
         await trio.sleep_forever()
 
