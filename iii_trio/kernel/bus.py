@@ -97,8 +97,9 @@ class Bus:
     def pass_on(self, caller: Worker, message: InvokeFunction, text: bytes) -> bool:
         """Route the common call, from worker to worker and nothing unusual about it; False, and no effect, for any other.
 
-        To be tried before `invoke_from`. It does what `_route` does, in one piece: between two single calls other processes have had the caches, so that
-        the cost of a message is the amount of code and data it runs through (docs/performance.md).
+        To be tried before `invoke_from`. It does what `_route` does, in one piece: between two single calls other
+        processes have had the caches, so that the cost of a message is the amount of code and data it runs through
+        (docs/performance.md).
         """
         name, rows = message.invocation_id, self.ledger.rows
         if (
@@ -114,7 +115,8 @@ class Bus:
             or not _is_canonical(name)
         ):
             return False
-        function = self.functions.find(message.namespace or DEFAULT_NAMESPACE, message.function_id)
+        where = DEFAULT_NAMESPACE if message.namespace is None else message.namespace
+        function = self.functions.find(where, message.function_id)
         if function is None or function.handler is not None:
             return False
         executor, data = function.owner, memoryview(message.data)

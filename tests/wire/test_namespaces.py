@@ -269,3 +269,20 @@ async def test_a_trigger_finds_the_provider_next_to_its_registrant(world: World)
     elsewhere = await world.connect()
     await elsewhere.provide("webhook", namespace="b")
     assert [offer["id"] for offer in await elsewhere.fence()] == ["parked"]
+
+
+@pytest.mark.parametrize("namespace", ["", " "])
+async def test_a_blank_namespace_is_not_the_default_one(
+    memory_world: World, autojump_clock: MockClock, namespace: str
+) -> None:
+    # wire 90: even where `default` has the function
+    owner, caller = await memory_world.connect(MODERN), await memory_world.connect(MODERN)
+    await owner.register("orders::place")
+    await owner.fence()
+    call_id = "0d2f4c1e-7a6b-4a53-8f3e-2b7f5d9c1a22"
+    await caller.say(
+        type="invokefunction", function_id="orders::place", invocation_id=call_id, data={"a": 1}, namespace=namespace
+    )
+    (answer,) = await caller.fence()
+    assert (answer["invocation_id"], answer["error"]["code"]) == (call_id, "INVALID_NAMESPACE")
+    assert await owner.fence() == []
