@@ -95,7 +95,7 @@ class Worker(Owner):
     triggers: dict[str, "Trigger"] = attrs.field(factory=dict, repr=False)
     trigger_types: dict[tuple[str, str], "TriggerType"] = attrs.field(factory=dict, repr=False)
     names: set[tuple[str, str]] = attrs.field(factory=set, repr=False)
-    """Every `(namespace, name)` it has leased; some may have been taken over since."""
+    """Every `(namespace, name)` it holds, alone or with others."""
 
     early: dict[object, tuple[Message, bool]] = attrs.field(factory=dict, repr=False)
     """What it registered before its namespace was fixed, in order, and whether that is in force meanwhile; of a function
@@ -176,10 +176,10 @@ class WorkerStatistics:
 
 @attrs.define(eq=False)
 class WorkerRegistry:
-    """Connected workers by id, and leases of `(namespace, name)` by modern ones (3.4)."""
+    """Connected workers by id, and who holds which `(namespace, name)` (3.4): one, or several that legacy workers share."""
 
     _workers: dict[str, Worker] = attrs.field(factory=dict)
-    _names: dict[tuple[str, str], Worker] = attrs.field(factory=dict)
+    _names: dict[tuple[str, str], dict[Worker, None]] = attrs.field(factory=dict)
     _seen: int = 0
 
     def __iter__(self) -> Iterator[Worker]:
@@ -198,18 +198,22 @@ class WorkerRegistry:
         """Forget a connection and every name it holds."""
         self._workers.pop(worker.id, None)
         for key in worker.names:
-            if self._names.get(key) is worker:
+            holders = self._names[key]
+            del holders[worker]
+            if not holders:
                 del self._names[key]
         worker.names.clear()
 
     def claim(self, worker: Worker, namespace: str, name: str | None, *, modern: bool) -> Worker | None:
-        """Lease a name; returns the live holder if a modern newcomer must be refused, None when all is well."""
+        """Lease a name; returns a live holder if a modern newcomer must be refused, None when all is well."""
         if name is None:
             return None
-        holder = self._names.get((namespace, name))
-        if holder is not None and holder is not worker and not holder.closing:
-            return holder if modern else None
-        self._names[namespace, name] = worker
+        holders = self._names.get((namespace, name), {})
+        if modern:
+            holder = next((other for other in holders if other is not worker and not other.closing), None)
+            if holder is not None:
+                return holder
+        self._names.setdefault((namespace, name), {})[worker] = None
         worker.names.add((namespace, name))
         return None
 

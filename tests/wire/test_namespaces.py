@@ -205,6 +205,19 @@ async def test_legacy_workers_share_a_name(world: World) -> None:
         await _answered_by(clients[0], client, f"own::{number}")
 
 
+async def test_a_shared_name_is_held_until_the_last_one_has_left(world: World) -> None:
+    # wire 89
+    sharing = [await world.connect(LEGACY, name="host:1") for _ in range(2)]
+    for gone in range(2):
+        refused = await world.connect()
+        await refused.invoke("engine::workers::register", {**MODERN, "name": "host:1"})
+        assert await refused.wait_closed() == 1005
+        assert refused.backlog[0]["owner_worker_id"] == sharing[gone].id
+        await refused.drop()
+        await world.leave(sharing[gone])
+    await world.connect(MODERN, name="host:1")
+
+
 @pytest.mark.parametrize("blank", ["", " ", "\t\n"])
 async def test_a_blank_namespace_is_invalid_and_null_is_none(world: World, blank: str) -> None:
     # wire 90
