@@ -140,5 +140,5 @@ class Kernel:
             self.bus.refused,
             self.services.statistics(),
             self.channels.statistics(),
-            self.bus.resting_runners,
+            self.bus.runners.resting,
         )

@@ -93,15 +93,10 @@ class Bus:
     _clerk: Owner = attrs.field(factory=lambda: Owner("enqueue"))
     """Who hands calls to the queue, or to a middleware."""
 
-    _runners: Runners = attrs.field(init=False)
+    runners: Runners = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._runners = Runners(self.invocations, self._run, self._ended)
-
-    @property
-    def resting_runners(self) -> int:
-        """Tasks that wait for the next handler."""
-        return self._runners.resting
+        self.runners = Runners(self.invocations, self._run, self._ended)
 
     # --- calls of workers -------------------------------------------------------------------------------------------
 
@@ -264,7 +259,7 @@ class Bus:
             return self._submit_to_worker(row, pieces, metadata, traceparent, baggage)
         call = Call(function_id, row.id, Payload(Raw(b"".join(pieces))), metadata, None, traceparent, baggage)
         try:
-            row.child = self._runners.start_soon(row, call)
+            row.child = self.runners.start_soon(row, call)
         except SupervisorStopped:
             return False
         self.ledger.open(row)

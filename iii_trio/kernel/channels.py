@@ -319,7 +319,7 @@ class Channel:
             self._registry.forget(self)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Promise:
     """Ids and a key for two channels that are made when somebody comes to open one: most are never opened."""
 

@@ -15,6 +15,9 @@ from .invocations import Invocation
 _RESTING: Final = 64
 """Tasks that wait for the next handler; those beyond end when theirs has."""
 
+_UNUSED: Final = 1.0
+"""Seconds after which a task that was not needed again ends, at the latest twice as many."""
+
 Run = Callable[[Invocation, Call], Awaitable[None]]
 
 
@@ -37,6 +40,7 @@ class Runners:
     _resting: list["_Runner"] = attrs.field(factory=list)
     _context: Context = attrs.field(factory=copy_context)
     _made: int = 0
+    _rested: trio.Event | None = None
 
     @property
     def resting(self) -> int:
@@ -62,7 +66,25 @@ class Runners:
             runner.work = None
             if len(self._resting) < _RESTING:
                 self._resting.append(runner)
+                if self._rested is not None:
+                    self._rested.set()
+                    self._rested = None
                 await runner.rest(self._resting.remove)
+
+    async def sweep(self) -> None:
+        """End the tasks that are not needed any more; run until cancelled."""
+        while True:
+            if not self._resting:
+                self._rested = trio.Event()
+                await self._rested.wait()
+            unused = tuple(self._resting)
+            for runner in unused:
+                runner.is_unused = True
+            await trio.sleep(_UNUSED)
+            for runner in unused:
+                if runner.is_unused and runner in self._resting:
+                    self._resting.remove(runner)
+                    runner.dismiss()
 
     def _gone(self, runner: "_Runner", exit_: Exit) -> None:
         if runner.work is not None:
@@ -75,6 +97,7 @@ class _Runner:
 
     work: tuple[Invocation, Call] | None
     child: Child = attrs.field(init=False)
+    is_unused: bool = False
     _task: trio.lowlevel.Task | None = None
 
     async def rest(self, leave: Callable[["_Runner"], object]) -> None:
@@ -90,6 +113,11 @@ class _Runner:
     def resume(self, row: Invocation, call: Call, context: Context) -> None:
         """Give a resting task its next handler."""
         assert self._task is not None
-        self.work = (row, call)
+        self.work, self.is_unused = (row, call), False
         self._task.context = context
+        trio.lowlevel.reschedule(self._task)
+
+    def dismiss(self) -> None:
+        """Let a resting task end."""
+        assert self._task is not None
         trio.lowlevel.reschedule(self._task)
