@@ -69,7 +69,8 @@ def _uvicorn(port: int, _: int) -> Sequence[str]:
 def serving(server: Server, cores: Cores) -> Iterator[Serving]:
     """A fresh process of a server, for the length of a block."""
     port, worker_port = free_port(), free_port()
-    with started(server.command(port, worker_port), (port,), cores=cores) as process:
+    ports = (port, worker_port) if server.path == WORKER_PATH else (port,)
+    with started(server.command(port, worker_port), ports, cores=cores) as process:
         yield Serving(port, worker_port, process.pid, server.path)
 
 
