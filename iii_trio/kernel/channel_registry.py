@@ -49,17 +49,19 @@ class ChannelStatistics:
 
 @attrs.define(eq=False)
 class Promise:
-    """Ids and a key for two channels that are made when somebody comes to open one: most are never opened."""
+    """Ids and keys of two channels that are made when somebody comes to open one: most are never opened.
 
-    first_id: str
-    second_id: str
-    key: str
+    The ids differ in their last digit, `0` and `1`; the keys have nothing in common.
+    """
+
+    stem: str
+    keys: tuple[str, str]
     keep: Callable[[Channel, Channel], object]
     """Called with both once they are made."""
 
     def ref_texts(self, first: Direction, second: Direction) -> tuple[bytes, bytes]:
         """What an SDK needs to open an end of the first, and of the second one, as JSON."""
-        return ref_text(self.first_id, self.key, first), ref_text(self.second_id, self.key, second)
+        return ref_text(self.stem + "0", self.keys[0], first), ref_text(self.stem + "1", self.keys[1], second)
 
 
 @attrs.define(eq=False, repr=False)
@@ -94,16 +96,15 @@ class ChannelRegistry:
         Raises Overloaded.
         """
         self._check_room(2)
-        new = self._ids.new
-        promise = Promise(new(), new(), self._ids.digits(_KEY), keep)
-        self._promised[promise.first_id] = self._promised[promise.second_id] = promise
+        digits = self._ids.digits(2 * _KEY)
+        promise = Promise(self._ids.new()[:-1], (digits[:_KEY], digits[_KEY:]), keep)
+        self._promised[promise.stem] = promise
         self._created += 2
         return promise
 
     def withdraw(self, promise: Promise) -> None:
         """Let nobody open what was promised. Without effect once it was kept."""
-        self._promised.pop(promise.first_id, None)
-        self._promised.pop(promise.second_id, None)
+        self._promised.pop(promise.stem, None)
 
     def _add(self, buffer_size: int, expires_at: float) -> Channel:
         self._check_room(1)
@@ -113,26 +114,33 @@ class ChannelRegistry:
         return channel
 
     def _check_room(self, wanted: int) -> None:
-        if len(self._channels) + len(self._promised) + wanted > self.limits.channels:
-            raise Overloaded(
-                f"there are {len(self._channels) + len(self._promised)} channels; use those that exist, or wait until some expire"
-            )
+        if self._known + wanted > self.limits.channels:
+            raise Overloaded(f"there are {self._known} channels; use those that exist, or wait until some expire")
+
+    @property
+    def _known(self) -> int:
+        return len(self._channels) + 2 * len(self._promised)
 
     def find(self, channel_id: str, key: str) -> Channel | None:
         """The channel of this id, if the key fits; the comparison takes the same time for every wrong key."""
-        known = self._channels.get(channel_id) or self._promised.get(channel_id)
-        right = known.key if known is not None else ""
+        channel, promise = self._channels.get(channel_id), None
+        if channel is None and channel_id[-1:] in {"0", "1"}:
+            promise = self._promised.get(channel_id[:-1])
+        if promise is not None:
+            right = promise.keys[int(channel_id[-1])]
+        else:
+            right = channel.key if channel is not None else ""
         if not hmac.compare_digest(right.encode(), key.encode("utf-8", "surrogateescape")):
             return None
-        if isinstance(known, Promise):
-            self._keep(known)
+        if promise is not None:
+            self._keep(promise)
         return self._channels.get(channel_id)
 
     def _keep(self, promise: Promise) -> None:
         self.withdraw(promise)
         first, second = (
-            Channel(channel_id, promise.key, DEFAULT_BUFFER, math.inf, self)
-            for channel_id in (promise.first_id, promise.second_id)
+            Channel(f"{promise.stem}{number}", key, DEFAULT_BUFFER, math.inf, self)
+            for number, key in enumerate(promise.keys)
         )
         self._channels[first.id], self._channels[second.id] = first, second
         promise.keep(first, second)
@@ -162,5 +170,4 @@ class ChannelRegistry:
 
     def statistics(self) -> ChannelStatistics:
         """Counts, for monitoring and leak tests."""
-        known = len(self._channels) + len(self._promised)
-        return ChannelStatistics(known, self._items, self._size, self._created, self._expired)
+        return ChannelStatistics(self._known, self._items, self._size, self._created, self._expired)
