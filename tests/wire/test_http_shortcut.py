@@ -72,7 +72,7 @@ async def test_other_routes_and_settings_count_from_the_next_request_on(autojump
         first = rig.trigger("one", "/a")
         client = await rig.connect()
         assert (await client.ask("GET", "/a")).json == 1
-        rig.kernel.triggers.remove(first)
+        rig.kernel.triggers.remove(first.id)
         assert (await client.ask("GET", "/a")).status == 404
         rig.trigger("two", "/a")
         assert (await client.ask("GET", "/a")).json == 2
@@ -96,7 +96,9 @@ async def test_what_has_to_wait_or_is_answered_otherwise_goes_the_long_way(
     async with serving() as rig:
         rig.route("/a", {"body": 1}, method)
         client = await rig.connect()
-        await client.send(request(method, "/a", headers, body), b"1\r\n1\r\n0\r\n\r\n" if "transfer-encoding" in headers else b"")
+        await client.send(
+            request(method, "/a", headers, body), b"1\r\n1\r\n0\r\n\r\n" if "transfer-encoding" in headers else b""
+        )
         if "expect" in headers:
             assert (await client.read()).status == 100
         assert (await client.read(head_only=method == "HEAD")).status == 200
@@ -245,7 +247,9 @@ async def test_a_field_that_breaks_out_of_its_line_is_never_sent(autojump_clock:
         assert (answer.status, answer["x-c"], answer.all("x-a"), answer.all("x-b")) == (200, "3", [], [])
 
 
-@pytest.mark.parametrize("result", [{"status_code": 204, "body": None}, {"status_code": 304, "body": 1}, {"status_code": 700, "body": 2}])
+@pytest.mark.parametrize(
+    "result", [{"status_code": 204, "body": None}, {"status_code": 304, "body": 1}, {"status_code": 700, "body": 2}]
+)
 async def test_answers_that_are_not_like_others(result: dict[str, Any], autojump_clock: MockClock) -> None:
     async with serving() as rig:
         rig.route("/a", result)
