@@ -22,7 +22,7 @@ class Readiness:
     """
 
     _callbacks: dict[int, Callable[[], object]] = attrs.field(factory=dict, init=False)
-    _set: "select.epoll" = attrs.field(factory=lambda: select.epoll(), init=False)
+    _set: "select.epoll" = attrs.field(factory=select.epoll, init=False)
 
     def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call `callback` whenever the socket can be read, again and again while it can. It must neither wait nor raise."""

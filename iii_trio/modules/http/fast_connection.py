@@ -16,7 +16,17 @@ from .fast_body import Body, no_body
 from .fast_inbound import Inbound
 from .fast_outbound import Departures, Outbound, Pieces
 from .head import Head, Refused, read_head
-from .seam import FindShortcut, Pending, Request, RequestHandler, Response, ServerLimits, Shortcut, StreamBroken
+from .seam import (
+    FindShortcut,
+    Headers,
+    Pending,
+    Request,
+    RequestHandler,
+    Response,
+    ServerLimits,
+    Shortcut,
+    StreamBroken,
+)
 
 _log = logging.getLogger("iii_trio.http")
 _NOT_WAITING: Final = math.inf
@@ -46,7 +56,7 @@ class _Known:
     shortcut: Shortcut | None = None
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Outgoing:
     """What is to be sent of an answer: all of it, or what the socket did not take at once."""
 
@@ -280,18 +290,27 @@ class FastConnection:
         return True
 
     def respond(self, response: Response) -> None:
-        """Send the answer to the request on its shortcut: at once where that is possible, else in the connection's task."""
-        assert self._known is not None
-        self._pending, self._due = None, _NOT_WAITING
-        goes_on = self._known.head.keep_alive and not (response.close or self._shared.stop.is_set())
-        pieces = None
+        """Send the answer to the request on its shortcut (a `Client`)."""
         if response.stream is None:
-            pieces = self._shared.answers.encode(response, b"" if goes_on else b"close")
+            self.answer(response.status, response.headers, response.body, close=response.close)
+        else:
+            self._pending, self._due = None, _NOT_WAITING
+            self._leave_to_task(_Outgoing(self._goes_on(close=response.close), response=response))
+
+    def answer(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
+        """Send it at once where that is possible, else in the connection's task."""
+        self._pending, self._due = None, _NOT_WAITING
+        goes_on = self._goes_on(close=close)
+        pieces = self._shared.answers.encode(status, headers, body, b"" if goes_on else b"close")
         if pieces is None:
-            self._leave_to_task(_Outgoing(goes_on, response=response))
-            return
-        self._outgoing = _Outgoing(goes_on, pieces, sum(map(len, pieces)))
-        self._shared.departures.send_soon(self._depart)
+            self._leave_to_task(_Outgoing(goes_on, response=Response(status, headers, body)))
+        else:
+            self._outgoing = _Outgoing(goes_on, pieces, sum(map(len, pieces)))
+            self._shared.departures.send_soon(self._depart)
+
+    def _goes_on(self, *, close: bool) -> bool:
+        assert self._known is not None
+        return self._known.head.keep_alive and not (close or self._shared.stop.is_set())
 
     def _depart(self) -> None:
         """Send what goes out, as far as it can be done at once."""
