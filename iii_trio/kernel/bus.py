@@ -73,7 +73,7 @@ class Bus:
     runners: Runners = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.runners = Runners(self.invocations, self._run, self._ended)
+        self.runners = Runners(self.invocations, self._run_open, self._stopped)
 
     # --- calls of workers -------------------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Bus:
             return self._submit_to_worker(row, pieces, metadata, traceparent, baggage)
         call = Call(function_id, row.id, Payload(Raw(b"".join(pieces))), metadata, None, traceparent, baggage)
         try:
-            row.child = self.runners.start_soon(row, call)
+            self.runners.start_soon(row, call)
         except SupervisorStopped:
             return False
         self.ledger.open(row)
@@ -368,6 +368,13 @@ class Bus:
         except Exception as error:  # noqa: BLE001  # the invocation boundary: a handler's bug is its caller's error
             _log.error("invocation %s of %s failed", row.id, shown(row.function.id), exc_info=error)
             self.ledger.finish(row, error=to_error_body(FunctionFailed(str(error) or type(error).__name__)))
+
+    async def _run_open(self, row: Invocation, call: Call) -> None:
+        if self.ledger.rows.get(row.id) is row:  # its owner may have gone since it was queued
+            await self._run(row, call)
+
+    def _stopped(self, row: Invocation) -> None:
+        self.ledger.finish(row, error=STOPPED)
 
     def _ended(self, row: Invocation, _: Exit) -> None:
         """The handler's task is over; a killed one has not answered yet."""

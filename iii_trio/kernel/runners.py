@@ -1,16 +1,23 @@
 """Tasks that run handlers one after another: for most handlers a task of their own costs more than they do."""
 
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
-from typing import Final
+from functools import partial
+from types import coroutine
+from typing import Any, Final, Protocol
 
 import attrs
 import trio
 
-from actors import Child, DynamicSupervisor, Exit
+from actors import Child, DynamicSupervisor, Exit, SupervisorStopped
 
 from .functions import Call
 from .invocations import Invocation
+
+_AT_ONCE: Final = 64
+"""Handlers that a task runs before other tasks have their turn."""
 
 _RESTING: Final = 64
 """Tasks that wait for the next handler; those beyond end when theirs has."""
@@ -18,12 +25,26 @@ _RESTING: Final = 64
 _UNUSED: Final = 1.0
 """Seconds after which a task that was not needed again ends, at the latest twice as many."""
 
-Run = Callable[[Invocation, Call], Awaitable[None]]
+Run = Callable[[Invocation, Call], Coroutine[Any, Any, None]]
+
+
+class Source(Protocol):
+    """Where calls come from that a task without a handler can wait for."""
+
+    async def wait(self) -> None:
+        """Wait until there may be some. Raises trio.ClosedResourceError once there will be none any more."""
+        ...
+
+    def collect(self) -> None:
+        """Have them submitted. Neither waits nor raises."""
+        ...
 
 
 @attrs.define(eq=False)
 class Runners:
-    """Runs each handler in a task that nobody else uses meanwhile, a child of `invocations` like any other.
+    """Runs handlers in tasks of `invocations`; one that has to wait keeps its task to itself, the others share one.
+
+    Where calls come from a source, that same task waits for them: from there to the answer no other has to wake up.
 
     A handler may be killed (`row.child.cancel`) as in a task of its own, does not see what another has set in context
     variables, and outlives who asked for it.
@@ -31,46 +52,122 @@ class Runners:
     Args:
       invocations: who owns the tasks.
       run: runs one handler and ends its row; never raises an `Exception`.
-      ended: called for a row whose handler was killed before it had ended.
+      stopped: called for a row whose handler was killed, or will never run.
     """
 
     _invocations: DynamicSupervisor
     _run: Run
-    _ended: Callable[[Invocation, Exit], object]
+    _stopped: Callable[[Invocation], object]
+    _queue: deque[tuple[Invocation, Call]] = attrs.field(factory=deque)
+    """Handlers that will run in this or the next turn of the scheduler."""
+
+    _is_coming: bool = False
+    """Whether a task is on its way to the queue."""
+
+    _vacant: list[Source] = attrs.field(factory=list)
+    """Sources that nobody waits for."""
+
     _resting: list["_Runner"] = attrs.field(factory=list)
+    _waiting: int = 0
     _context: Context = attrs.field(factory=copy_context)
     _made: int = 0
     _rested: trio.Event | None = None
 
     @property
     def resting(self) -> int:
-        """Tasks that wait for the next handler."""
-        return len(self._resting)
+        """Tasks that wait for the next handler, or for a source."""
+        return len(self._resting) + self._waiting
 
-    def start_soon(self, row: Invocation, call: Call) -> Child:
-        """Run the handler of a row from the next turn of the scheduler on. Raises SupervisorStopped."""
+    @contextmanager
+    def fed_by(self, source: Source) -> Iterator[None]:
+        """For the length of a block, wait for a source; it has to be closed at the end of the block. Raises SupervisorStopped."""
+        self._vacant.append(source)
+        if not self._is_coming:
+            self._send_for_one()
+        try:
+            yield
+        finally:
+            if source in self._vacant:
+                self._vacant.remove(source)
+
+    def start_soon(self, row: Invocation, call: Call) -> None:
+        """Run the handler of a row from the next turn of the scheduler on; then `row.child` is its task. Raises SupervisorStopped."""
+        if not self._is_coming:
+            self._send_for_one()
+        self._queue.append((row, call))
+
+    def _send_for_one(self) -> None:
         if self._resting:
-            runner = self._resting.pop()
-            runner.resume(row, call, self._context.copy())
-            return runner.child
-        self._made += 1
-        runner = _Runner((row, call), self._resting)
-        runner.child = self._invocations.start_soon(
-            self._live, runner, name=f"runner-{self._made}", on_exit=lambda exit_: self._gone(runner, exit_)
-        )
-        return runner.child
+            self._resting.pop().resume()
+        else:
+            self._made += 1
+            runner = _Runner(self._resting)
+            runner.is_held_up = partial(self._held_up, runner)
+            runner.child = self._invocations.start_soon(
+                self._live, runner, name=f"runner-{self._made}", on_exit=lambda exit_: self._gone(runner, exit_)
+            )
+        self._is_coming = True
 
     async def _live(self, runner: "_Runner") -> None:
-        while runner.work is not None:
-            await self._run(*runner.work)
-            runner.work = None
-            if len(self._resting) < _RESTING:
-                self._resting.append(runner)
-                if self._rested is not None:
-                    self._rested.set()
-                    self._rested = None
-                runner.task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(runner.leave)
+        self._is_coming = False
+        while not runner.is_dismissed:
+            await self._serve(runner)
+            if self._vacant:
+                runner.source = self._vacant.pop()
+            if runner.source is not None:
+                await self._attend(runner, runner.source)
+            elif len(self._resting) < _RESTING:
+                await self._rest(runner)
+            else:
+                return
+
+    async def _serve(self, runner: "_Runner") -> None:
+        """Run what is queued, until nothing is."""
+        queue, served = self._queue, 0
+        while queue:
+            row, call = queue.popleft()
+            row.child, runner.row = runner.child, row
+            await _alone(self._run(row, call), self._context.copy(), runner.is_held_up)
+            runner.row = None
+            served += 1
+            if served % _AT_ONCE == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _attend(self, runner: "_Runner", source: Source) -> None:
+        """Wait for a source, and have its calls queued."""
+        self._waiting += 1
+        try:
+            await source.wait()
+        except trio.ClosedResourceError:
+            runner.source = None
+            return
+        finally:
+            self._waiting -= 1
+        self._is_coming = True  # this task itself
+        source.collect()
+        self._is_coming = False
+
+    async def _rest(self, runner: "_Runner") -> None:
+        self._resting.append(runner)
+        if self._rested is not None:
+            self._rested.set()
+            self._rested = None
+        runner.task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(runner.leave)
+        if not runner.is_dismissed:
+            self._is_coming = False
+
+    def _held_up(self, runner: "_Runner") -> None:
+        """A handler waits, and its task with it: another one takes what is queued, and waits for the source."""
+        if runner.source is not None:
+            self._vacant.append(runner.source)
+            runner.source = None
+        if (self._queue or self._vacant) and not self._is_coming:
+            try:
+                self._send_for_one()
+            except SupervisorStopped:
+                while self._queue:
+                    self._stopped(self._queue.popleft()[0])
 
     async def sweep(self) -> None:
         """End the tasks that are not needed any more; run until cancelled."""
@@ -87,19 +184,25 @@ class Runners:
                     self._resting.remove(runner)
                     runner.dismiss()
 
-    def _gone(self, runner: "_Runner", exit_: Exit) -> None:
-        if runner.work is not None:
-            self._ended(runner.work[0], exit_)
+    def _gone(self, runner: "_Runner", _: Exit) -> None:
+        if runner.row is not None:
+            self._stopped(runner.row)
+        self._held_up(runner)
 
 
 @attrs.define(eq=False)
 class _Runner:
     """One task: at work, or resting."""
 
-    work: tuple[Invocation, Call] | None
     _resting: list["_Runner"]
     child: Child = attrs.field(init=False)
+    is_held_up: Callable[[], object] = attrs.field(init=False)
+    """To be called when its handler has to wait."""
+
+    row: Invocation | None = None
+    source: Source | None = None
     is_unused: bool = False
+    is_dismissed: bool = False
     task: trio.lowlevel.Task | None = None
 
     def leave(self, _: object) -> trio.lowlevel.Abort:
@@ -107,14 +210,39 @@ class _Runner:
         self._resting.remove(self)
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def resume(self, row: Invocation, call: Call, context: Context) -> None:
-        """Give a resting task its next handler."""
+    def resume(self) -> None:
+        """Have a resting task look at the queue."""
         assert self.task is not None
-        self.work, self.is_unused = (row, call), False
-        self.task.context = context
+        self.is_unused = False
         trio.lowlevel.reschedule(self.task)
 
     def dismiss(self) -> None:
         """Let a resting task end."""
         assert self.task is not None
+        self.is_dismissed = True
         trio.lowlevel.reschedule(self.task)
+
+
+@coroutine
+def _alone(
+    handler: Coroutine[Any, Any, None], context: Context, on_wait: Callable[[], object]
+) -> Generator[Any, Any, None]:
+    """Await a handler in a context of its own; call `on_wait` when it is about to wait for the first time.
+
+    What it says to Trio, and what Trio answers, passes through as it is.
+    """
+    try:
+        said = context.run(handler.send, None)
+    except StopIteration:
+        return
+    on_wait()
+    while True:
+        try:
+            try:
+                answer = yield said
+            except BaseException as error:  # noqa: BLE001  # a cancellation, on its way into the handler
+                said = context.run(handler.throw, error)
+            else:
+                said = context.run(handler.send, answer)
+        except StopIteration:
+            return

@@ -34,16 +34,20 @@ class Readiness:
         del self._callbacks[descriptor]
         self._set.unregister(descriptor)
 
-    async def run(self) -> None:
-        """Make the calls; until cancelled."""
-        while True:
-            await trio.lowlevel.wait_readable(self._set.fileno())
-            for descriptor, _ in self._set.poll(0, _AT_ONCE):
-                callback = self._callbacks.get(descriptor)
-                if callback is not None:  # a call before may have ended it
-                    callback()
+    async def wait(self) -> None:
+        """Wait until one of them can be read. Raises trio.ClosedResourceError after `close`."""
+        if self._set.closed:
+            raise trio.ClosedResourceError("no socket is watched any more")
+        await trio.lowlevel.wait_readable(self._set.fileno())
+
+    def collect(self) -> None:
+        """Make the calls of those that can be read, up to so many that others have their turn, too."""
+        for descriptor, _ in self._set.poll(0, _AT_ONCE):
+            callback = self._callbacks.get(descriptor)
+            if callback is not None:  # a call before may have ended it
+                callback()
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Watch nothing any more, and let who waits go."""
         trio.lowlevel.notify_closing(self._set.fileno())
         self._set.close()

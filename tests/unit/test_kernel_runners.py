@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from actors import DynamicSupervisor, Exit, SupervisorStopped
+from actors import DynamicSupervisor, SupervisorStopped
 from iii_trio.kernel import Call, Function, ModuleOwner
 from iii_trio.kernel.invocations import Invocation
 from iii_trio.kernel.runners import Runners
@@ -32,7 +32,7 @@ class World:
     runners: Runners = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.runners = Runners(self.supervisor, self.run, self.ended)
+        self.runners = Runners(self.supervisor, self.run, self.stopped)
 
     async def run(self, row: Invocation, _: Call) -> None:
         self.seen.append(SEEN.get())
@@ -41,14 +41,14 @@ class World:
             await self.gates[row.id].wait()
         self.log.append(row.id)
 
-    def ended(self, row: Invocation, _: Exit) -> None:
+    def stopped(self, row: Invocation) -> None:
         self.killed.append(row.id)
 
     def start(self, name: str, *, held: bool = False) -> Invocation:
         if held:
             self.gates[name] = trio.Event()
         row = Invocation(name, Function("f", OWNER))
-        row.child = self.runners.start_soon(row, Call("f", name, Payload.of(None)))
+        self.runners.start_soon(row, Call("f", name, Payload.of(None)))
         return row
 
     @property
@@ -102,6 +102,7 @@ async def test_a_killed_handler_is_told_and_takes_only_its_task_along(autojump_c
         world.start("a")
         await trio.testing.wait_all_tasks_blocked()
         row = world.start("b", held=True)
+        await trio.testing.wait_all_tasks_blocked()
         assert row.child is not None
         row.child.cancel("a test")
         await trio.testing.wait_all_tasks_blocked()
@@ -125,7 +126,10 @@ async def test_a_resting_task_that_is_killed_is_given_nothing_more(autojump_cloc
 async def test_tasks_leave_when_they_are_not_needed(autojump_clock: MockClock) -> None:
     async with opened(swept=True) as world:
         for name in ("a", "b"):
-            world.start(name)
+            world.start(name, held=True)
+        await trio.testing.wait_all_tasks_blocked()
+        for name in ("a", "b"):
+            world.gates[name].set()
         await trio.testing.wait_all_tasks_blocked()
         assert world.runners.resting == 2
         for number in range(10):
@@ -140,9 +144,130 @@ async def test_tasks_leave_when_they_are_not_needed(autojump_clock: MockClock) -
 async def test_no_more_than_64_rest(autojump_clock: MockClock) -> None:
     async with opened() as world:
         for number in range(100):
-            world.start(str(number))
+            world.start(str(number), held=True)
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.tasks == 100
+        for gate in world.gates.values():
+            gate.set()
         await trio.testing.wait_all_tasks_blocked()
         assert (len(world.log), world.tasks, world.runners.resting) == (100, 64, 64)
+
+
+async def test_handlers_that_do_not_wait_share_a_task(autojump_clock: MockClock) -> None:
+    async with opened() as world:
+        for number in range(200):
+            world.start(str(number))
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.log == [str(number) for number in range(200)]
+        assert (world.supervisor.statistics().started, set(world.seen)) == (1, {"nothing"})
+
+
+async def test_one_that_waits_holds_nobody_up(autojump_clock: MockClock) -> None:
+    async with opened() as world:
+        for name in "abcd":
+            world.start(name, held=name in "ac")
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.log == ["b", "d"]
+        row = world.start("e", held=True)
+        world.start("f")
+        await trio.testing.wait_all_tasks_blocked()
+        assert row.child is not None
+        row.child.cancel("a test")
+        for name in "ca":
+            world.gates[name].set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (sorted(world.log), world.killed) == (["a", "b", "c", "d", "f"], ["e"])
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Tap:
+    """A source: what is put into it is started when somebody collects it."""
+
+    world: World
+    waiting: int = 0
+    is_closed: bool = False
+    _names: list[str] = attrs.field(factory=list)
+    _filled: trio.Event = attrs.field(factory=trio.Event)
+
+    def put(self, *names: str) -> None:
+        self._names += names
+        self._filled.set()
+
+    async def wait(self) -> None:
+        self.waiting += 1
+        try:
+            await self._filled.wait()
+        finally:
+            self.waiting -= 1
+        if self.is_closed:
+            raise trio.ClosedResourceError
+        self._filled = trio.Event()
+
+    def collect(self) -> None:
+        names, self._names = self._names, []
+        for name in names:
+            self.world.start(name)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._filled.set()
+
+
+async def test_the_task_that_runs_handlers_waits_for_a_source(autojump_clock: MockClock) -> None:
+    async with opened() as world:
+        tap = Tap(world)
+        with world.runners.fed_by(tap):
+            await trio.testing.wait_all_tasks_blocked()
+            for number in range(5):
+                tap.put(f"{number}a", f"{number}b")
+                await trio.testing.wait_all_tasks_blocked()
+            assert len(world.log) == 10
+            assert (world.supervisor.statistics().started, tap.waiting, world.runners.resting) == (1, 1, 1)
+            tap.close()
+        await trio.testing.wait_all_tasks_blocked()
+        world.start("after")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (world.log[-1], world.supervisor.statistics().started, tap.waiting) == ("after", 1, 0)
+
+
+async def test_a_source_is_waited_for_while_handlers_wait(autojump_clock: MockClock) -> None:
+    async with opened() as world:
+        tap = Tap(world)
+        with world.runners.fed_by(tap):
+            for name in "abc":
+                world.gates[name] = trio.Event()
+                tap.put(name, f"{name}2")
+                await trio.testing.wait_all_tasks_blocked()
+                assert tap.waiting == 1
+            assert (world.log, world.tasks) == (["a2", "b2", "c2"], 4)
+            for name in "abc":
+                world.gates[name].set()
+            await trio.testing.wait_all_tasks_blocked()
+            assert (sorted(world.log), tap.waiting, world.tasks) == (["a", "a2", "b", "b2", "c", "c2"], 1, 4)
+            tap.close()
+
+
+@pytest.mark.parametrize("when", ["waiting", "working"])
+async def test_a_killed_task_loses_no_source(when: str, autojump_clock: MockClock) -> None:
+    async with opened() as world:
+        tap = Tap(world)
+        with world.runners.fed_by(tap):
+            await trio.testing.wait_all_tasks_blocked()
+            if when == "working":
+                world.gates["a"] = trio.Event()
+                tap.put("a")
+                await trio.testing.wait_all_tasks_blocked()
+            for child in world.supervisor:
+                child.cancel("a test")
+            await trio.testing.wait_all_tasks_blocked()
+            assert tap.waiting == 1
+            tap.put("b")
+            await trio.testing.wait_all_tasks_blocked()
+            assert (world.log, world.killed) == (["b"], ["a"] if when == "working" else [])
+            tap.close()
 
 
 async def test_without_their_supervisor_nothing_starts() -> None:

@@ -220,7 +220,9 @@ async def test_a_killed_handler_is_an_error_and_the_next_one_runs(autojump_clock
         client = await rig.connect()
         await client.send(request("GET", "/a"))
         await gate.called.wait()
-        next(iter(rig.kernel.invocations)).cancel("a test")
+        row = next(iter(rig.kernel.ledger))
+        assert row.child is not None
+        row.child.cancel("a test")
         answer = await client.read()
         assert (answer.status, answer.json["error"]["code"]) == (500, "invocation_stopped")
         gate.opened.set()

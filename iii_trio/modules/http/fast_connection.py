@@ -17,7 +17,6 @@ from .fast_inbound import Inbound
 from .fast_outbound import Departures, Outbound, Pieces
 from .head import Head, Refused, read_head
 from .seam import (
-    FindShortcut,
     Headers,
     Pending,
     Request,
@@ -25,6 +24,7 @@ from .seam import (
     Response,
     ServerLimits,
     Shortcut,
+    Shortcuts,
     StreamBroken,
 )
 
@@ -39,7 +39,7 @@ class Shared:
     """What all connections of a server share."""
 
     handler: RequestHandler
-    find_shortcut: FindShortcut | None
+    shortcuts: Shortcuts | None
     limits: ServerLimits
     answers: Answers
     departures: Departures
@@ -270,8 +270,8 @@ class FastConnection:
 
     def _hand_over(self, head: Head) -> bool:
         """Begin with a request whose answer will come to `respond`; False, and no effect, if it has to be answered here."""
-        known, find, data = self._known, self._shared.find_shortcut, self._inbound.data
-        if find is None or known is None or head.length < 0 or head.expects_continue or head.version != "1.1":
+        known, shortcuts, data = self._known, self._shared.shortcuts, self._inbound.data
+        if shortcuts is None or known is None or head.length < 0 or head.expects_continue or head.version != "1.1":
             return False
         end = head.end + head.length
         if len(data) < end:
@@ -279,7 +279,9 @@ class FastConnection:
         way = known.shortcut
         if way is None or not way.is_current:
             client = self._stream.peer_address or ""
-            way = find(Request(head.method, head.path, head.query, head.headers, no_body, head.version, client))
+            way = shortcuts.find(
+                Request(head.method, head.path, head.query, head.headers, no_body, head.version, client)
+            )
             known.shortcut = way
         self._pending = None if way is None else way.take(bytes(data[head.end : end]), self)
         if way is None or self._pending is None:

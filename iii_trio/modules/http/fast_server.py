@@ -1,6 +1,7 @@
 """The engine's own HTTP/1.1 server: the socket driven directly, one task per connection (ADR 11)."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 import attrs
@@ -12,7 +13,7 @@ from .answer import Answers, Dates
 from .fast_connection import FastConnection, Shared
 from .fast_outbound import Departures
 from .listening import Listening
-from .seam import FindShortcut, Listeners, RequestHandler, ServerLimits
+from .seam import Listeners, RequestHandler, ServerLimits, Shortcuts
 
 _LOOK_EVERY: Final = 0.25
 _RECEIVE_SIZE: Final = 64 * 1024
@@ -41,15 +42,15 @@ class FastServer:
         listeners: Listeners,
         handler: RequestHandler,
         *,
-        find_shortcut: FindShortcut | None = None,
+        shortcuts: Shortcuts | None = None,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer."""
         departures = Departures()
-        readiness = Readiness() if IS_AVAILABLE and find_shortcut is not None else None
+        readiness = Readiness() if IS_AVAILABLE and shortcuts is not None else None
         shared = Shared(
             handler,
-            find_shortcut,
+            shortcuts,
             self.limits,
             Answers(Dates(self.now)),
             departures,
@@ -61,12 +62,12 @@ class FastServer:
         def converse(stream: trio.abc.Stream, nursery: trio.Nursery) -> FastConnection:
             return FastConnection(own_stream(stream, buffer), shared, nursery)
 
-        background = (self._look_around, departures.run, *([readiness.run] if readiness is not None else []))
-        try:
+        with ExitStack() as stack:
+            if readiness is not None and shortcuts is not None:
+                stack.enter_context(shortcuts.fed_by(readiness))
+                stack.callback(readiness.close)
+            background = (self._look_around, departures.run)
             await self._listening.serve(listeners, converse, *background, task_status=task_status)
-        finally:
-            if readiness is not None:
-                readiness.close()
 
     def stop_accepting(self) -> None:
         self._listening.stop_accepting()

@@ -18,7 +18,7 @@ from .entry import may_replace, waiting_keys
 from .gateway import Gateway
 from .routes import RouteTable
 from .seam import HttpServer, Request, Response
-from .shortcut import FunctionShortcut
+from .shortcut import FunctionShortcuts
 from .site import Network, Site
 from .triggers import ALIAS, DESCRIPTION, REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT, TYPE, Binder
 
@@ -66,6 +66,7 @@ class HttpModule:
     live: LiveConfig[HttpConfig] | None = None
     address: tuple[str, int] | None = attrs.field(default=None, init=False)
     _gateway: Gateway = attrs.field(init=False)
+    _shortcuts: FunctionShortcuts = attrs.field(init=False)
     _site: Site | None = attrs.field(default=None, init=False)
     _sites: trio.Nursery | None = attrs.field(default=None, init=False)
 
@@ -86,6 +87,7 @@ class HttpModule:
     async def _run(self, kernel: Kernel, task_status: trio.TaskStatus[None]) -> None:
         stored = await self.live.load(kernel) if self.live is not None else None
         self._gateway = Gateway(kernel, stored or self.config, RouteTable())
+        self._shortcuts = FunctionShortcuts(lambda: self._gateway)
         with ExitStack() as stack:
             stack.enter_context(kernel.when_draining(self.stop_accepting))
             stack.enter_context(self._serve_triggers(kernel, Binder(self._gateway.routes)))
@@ -123,7 +125,7 @@ class HttpModule:
         host = config.host.strip("[]")
         open_server = self.open_server or SERVERS[config.server]
         site = Site(open_server(kernel, config), self.network)
-        bound = await self._sites.start(site.run, host, self._port(kernel, config), self.handle, self.find_shortcut)
+        bound = await self._sites.start(site.run, host, self._port(kernel, config), self.handle, self._shortcuts)
         former, self._site = self._site, site
         self.address = config.host, bound
         kernel.services.register(ADDRESS_SERVICE, self.address)
@@ -141,10 +143,6 @@ class HttpModule:
     async def handle(self, request: Request) -> Response:
         """Answer a request by the settings of this moment, which it keeps to its end."""
         return await self._gateway.handle(request)
-
-    def find_shortcut(self, request: Request) -> FunctionShortcut | None:
-        """The short way of requests with this head, by the settings of this moment."""
-        return FunctionShortcut.find(self._gateway, request)
 
     async def apply(self, config: HttpConfig) -> None:
         """Take new settings into force, all of them or none: the log says why not (3.4).

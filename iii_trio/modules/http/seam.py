@@ -1,11 +1,13 @@
 """The seam between the http module and whatever speaks HTTP on a socket: requests in, responses out."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import attrs
 import trio
 
+from iii_trio.kernel.runners import Source
 from iii_trio.protocol.errors import IIIError
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -151,8 +153,16 @@ class Shortcut(Protocol):
         ...
 
 
-FindShortcut = Callable[[Request], Shortcut | None]
-"""Finds the shortcut for requests with this head, if there is one."""
+class Shortcuts(Protocol):
+    """Finds shortcuts, and runs what is called through them."""
+
+    def find(self, request: Request) -> Shortcut | None:
+        """The shortcut for requests with this head, if there is one."""
+        ...
+
+    def fed_by(self, source: Source) -> AbstractContextManager[None]:
+        """For the length of a block, have requests collected where functions are run, so that no other task must wake up."""
+        ...
 
 
 @attrs.frozen
@@ -178,12 +188,12 @@ class HttpServer(Protocol):
         listeners: Listeners,
         handler: RequestHandler,
         *,
-        find_shortcut: FindShortcut | None = None,
+        shortcuts: Shortcuts | None = None,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer.
 
-        `find_shortcut` is for servers that can do without a task that waits for the answer; others leave it.
+        `shortcuts` are for servers that can do without a task that waits for the answer; others leave them.
 
         `task_status.started()` is called once connections are accepted. The listeners are closed in any case;
         cancellation cuts every connection.

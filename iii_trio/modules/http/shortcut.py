@@ -1,6 +1,7 @@
 """The short way of the common request (http.md 8): nothing to wait for before its function is called, and no task that waits for the outcome."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -9,6 +10,7 @@ from msgspec import Raw
 from iii_trio.kernel import Channel
 from iii_trio.kernel.channel_registry import Promise
 from iii_trio.kernel.channels import source_of
+from iii_trio.kernel.runners import Source
 from iii_trio.protocol import decode_json, encode_json, is_null
 from iii_trio.protocol.errors import InvocationError, Overloaded, WorkerDisconnected, from_error_body
 from iii_trio.protocol.messages import ABSENT, InvocationResult
@@ -29,6 +31,21 @@ _SHORTEST_TIMEOUT: Final = 5.0
 
 _OTHERS: Final = frozenset({"HEAD", "OPTIONS"})
 """Methods whose answers are made in another way."""
+
+
+@attrs.frozen(eq=False)
+class FunctionShortcuts:
+    """Finds the shortcuts of an http module, by the settings of the moment."""
+
+    gateway: Callable[[], "Gateway"]
+
+    def find(self, request: Request) -> "FunctionShortcut | None":
+        """The shortcut for requests with this head, if there is one."""
+        return FunctionShortcut.find(self.gateway(), request)
+
+    def fed_by(self, source: Source) -> AbstractContextManager[None]:
+        """For the length of a block, have the tasks that run functions wait for a source of requests."""
+        return self.gateway().kernel.bus.runners.fed_by(source)
 
 
 @attrs.define(eq=False)

@@ -8,7 +8,7 @@ import trio
 
 from iii_trio.protocol.errors import IIIError
 
-from .seam import FindShortcut, HttpServer, Listeners, RequestHandler
+from .seam import HttpServer, Listeners, RequestHandler, Shortcuts
 
 _CLOSE_BUDGET: Final = 1.0
 _DRAIN_BUDGET: Final = 10.0
@@ -51,7 +51,7 @@ class Site:
         host: str,
         port: int,
         handler: RequestHandler,
-        find_shortcut: FindShortcut,
+        shortcuts: Shortcuts,
         *,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -63,7 +63,7 @@ class Site:
         try:
             with self._scope:
                 bound = _Bound(task_status, self.network, listeners)
-                await self.server.serve(listeners, handler, find_shortcut=find_shortcut, task_status=bound)
+                await self.server.serve(listeners, handler, shortcuts=shortcuts, task_status=bound)
         finally:
             with trio.move_on_after(_CLOSE_BUDGET, shield=True):
                 for listener in listeners:
