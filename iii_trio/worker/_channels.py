@@ -16,6 +16,7 @@ Item = bytes | str
 Ref = Mapping[str, str]
 MAX_ITEM: Final = 16 << 20
 _MARK: Final = b'"access_key"'
+_INNER: Final = frozenset({dict, list})
 
 
 class ReadEnd(Protocol):
@@ -183,19 +184,42 @@ class Channel:
 
 
 def live_value(payload: Payload, ends: Ends) -> Json:
-    """The decoded payload, with a live end in the place of every reference in it, at any depth (10.1)."""
+    """The decoded payload, with a live end in the place of every reference in it, at any depth (10.1).
+
+    The payload's own value is changed: it is handed to one consumer.
+    """
     value = payload.value
-    return _live(value, ends) if _MARK in bytes(payload.raw) else value  # a look that spares nearly all the walk
-
-
-def _live(value: Any, ends: Ends) -> Any:
-    if type(value) is list:
-        return [_live(item, ends) for item in value]
-    if type(value) is not dict:
+    marks = bytes(payload.raw).count(_MARK)  # a look that spares nearly all the walk
+    if not marks:
         return value
-    if all(type(value.get(name)) is str for name in ("channel_id", "access_key", "direction")):
-        if value["direction"] == "read":
-            return ChannelReader(value, ends)
-        if value["direction"] == "write":
-            return ChannelWriter(value, ends)
-    return {key: _live(item, ends) for key, item in value.items()}
+    whole = [value]
+    _enliven(whole, ends, marks)
+    return whole[0]
+
+
+def _enliven(container: Any, ends: Ends, left: int) -> int:
+    """Replace references in a dict or list, those on top first; returns how many of `left` marks are still to be found."""
+    inner = []
+    for key, item in container.items() if type(container) is dict else enumerate(container):
+        if type(item) is dict and "access_key" in item:
+            left -= 1
+            if (end := _end_of(item, ends)) is not None:
+                container[key] = end
+                continue
+        if type(item) in _INNER:
+            inner.append(item)
+    for item in inner:
+        if left <= 0:
+            break
+        left = _enliven(item, ends, left)
+    return left
+
+
+def _end_of(ref: dict[str, Any], ends: Ends) -> ChannelReader | ChannelWriter | None:
+    if type(ref["access_key"]) is str and type(ref.get("channel_id")) is str:
+        match ref.get("direction"):
+            case "read":
+                return ChannelReader(ref, ends)
+            case "write":
+                return ChannelWriter(ref, ends)
+    return None

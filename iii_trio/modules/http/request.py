@@ -3,12 +3,12 @@
 import json
 import math
 import re
-from random import Random
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from iii_trio.kernel import Ids
 from iii_trio.protocol import Payload, encode_json
 from iii_trio.protocol.errors import OutputRejected
 
@@ -17,7 +17,6 @@ from .seam import Headers
 
 _NULL: Final = b"null"
 _DEEPEST: Final = 127
-_SPAN_MASK: Final = (1 << 64) - 1
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _RUN: Final = re.compile(rb"\[+|\]+")
@@ -25,6 +24,9 @@ _TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 # Where a number may be read in different ways: 19 and more digits, a large exponent, `-0`. Begins with a plain set, which `re` searches fast.
 _ODD_NUMBER: Final = re.compile(rb"[-0-9](?:(?<=[0-9])(?:[0-9]{18}|[eE]\+?[0-9]{3})|(?<=-)0(?![.0-9]))")
+_checked: Final = msgspec.json.Decoder(msgspec.Raw).decode
+"""One JSON text, checked and not built in memory."""
+
 _TRACEPARENT: Final = re.compile(r"((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-)[0-9a-f]{2}(-.*)?")
 
 
@@ -58,6 +60,11 @@ def request_payload(
     match: Match, method: str, query: bytes, headers: dict[str, str], body: bytes, more: bytes = b""
 ) -> Payload:
     """The request object; `body` is JSON text and goes in as it is. So do `more` members, each with a comma before it."""
+    return Payload(msgspec.Raw(b"%b%b%b}" % (payload_head(match, method, query, headers), body, more)))
+
+
+def payload_head(match: Match, method: str, query: bytes, headers: dict[str, str]) -> bytes:
+    """The text of the request object up to its body."""
     members = {
         "method": method,
         "path": match.path,
@@ -66,7 +73,7 @@ def request_payload(
         "headers": headers,
         "trigger": {"type": "http", "path": match.path, "method": method},
     }
-    return Payload(msgspec.Raw(b'%b,"body":%b%b}' % (encode_json(members)[:-1], body, more)))
+    return encode_json(members)[:-1] + b',"body":'
 
 
 def is_json(headers: dict[str, str]) -> bool:
@@ -83,7 +90,7 @@ def json_text(data: bytes) -> bytes:
     try:
         if not data.isascii():
             data.decode()
-        text = bytes(msgspec.json.decode(data, type=msgspec.Raw))
+        text = bytes(_checked(data))
         if not _is_shallow(text):
             return _NULL
         return text if _ODD_NUMBER.search(text) is None else _with_plain_numbers(text)
@@ -93,7 +100,7 @@ def json_text(data: bytes) -> bytes:
 
 def _is_shallow(text: bytes) -> bool:
     """Whether valid JSON nests at most 127 deep, in linear time: shells are peeled while that removes enough."""
-    if text.count(b"[") + text.count(b"{") <= _DEEPEST:
+    if len(text) < 2 * _DEEPEST or text.count(b"[") + text.count(b"{") <= _DEEPEST:
         return True
     bare = _STRING.sub(b"", text) if b"\\" in text else b"".join(text.split(b'"')[::2])
     brackets = bare.translate(_TO_SQUARE, _NO_BRACKET)
@@ -132,15 +139,21 @@ def _double(text: str) -> float:
     return value
 
 
-def trace_context(headers: dict[str, str], random: Random) -> tuple[str, str | None]:
+def trace_context(headers: dict[str, str], ids: Ids) -> tuple[str, str | None]:
     """`traceparent` and `baggage` for every call of a request (15.1).
 
     A good `traceparent` goes on sampled. A bad one counts as absent: then a trace begins here.
     """
+    return given_trace(headers) or new_trace(ids), headers.get("baggage") or None
+
+
+def given_trace(headers: dict[str, str]) -> str | None:
+    """The `traceparent` to pass on if the client gave a good one."""
     parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-    traceparent = f"{parent[1]}01{parent[2] or ''}" if parent else _new_trace(random.getrandbits(192))
-    return traceparent, headers.get("baggage") or None
+    return f"{parent[1]}01{parent[2] or ''}" if parent else None
 
 
-def _new_trace(bits: int) -> str:
-    return f"00-{bits >> 64 or 1:032x}-{bits & _SPAN_MASK or 1:016x}-01"
+def new_trace(ids: Ids) -> str:
+    """A `traceparent` for a trace that begins here; a last digit of 1 keeps both of its ids from being zero."""
+    digits = ids.digits(46)
+    return f"00-{digits[:31]}1-{digits[31:]}1-01"
