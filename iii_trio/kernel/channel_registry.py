@@ -123,13 +123,9 @@ class ChannelRegistry:
 
     def find(self, channel_id: str, key: str) -> Channel | None:
         """The channel of this id, if the key fits; the comparison takes the same time for every wrong key."""
-        channel, promise = self._channels.get(channel_id), None
-        if channel is None and channel_id[-1:] in {"0", "1"}:
-            promise = self._promised.get(channel_id[:-1])
-        if promise is not None:
-            right = promise.keys[int(channel_id[-1])]
-        else:
-            right = channel.key if channel is not None else ""
+        channel = self._channels.get(channel_id)
+        promise = self._promised.get(channel_id[:-1]) if channel is None and channel_id[-1:] in {"0", "1"} else None
+        right = channel.key if channel is not None else promise.keys[int(channel_id[-1])] if promise is not None else ""
         if not hmac.compare_digest(right.encode(), key.encode("utf-8", "surrogateescape")):
             return None
         if promise is not None:

@@ -126,7 +126,8 @@ class Outbox:
 
     def send_joined(self, pieces: Sequence[Buffer], size: int) -> None:
         """Send one text message as `send` does; if another one has just gone out, with those that come until the next turn
-        of the scheduler: many senders that have no turn in common would make a system call each."""
+        of the scheduler: many senders that have no turn in common would make a system call each.
+        """
         if self._is_writing or self._turn.active or trio.current_time() - self._joined_at > _BURST:
             self.send(pieces, size)
         else:
