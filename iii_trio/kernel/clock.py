@@ -63,7 +63,7 @@ class Ids:
         """So many hexadecimal digits in lower case, none of which is ever given out again. At most 4,096."""
         at, self._at = self._at, self._at + count
         if self._at > len(self._digits):
-            self._digits = f"{self.random.getrandbits(4 * _DRAWN):0{_DRAWN}x}"
+            self._digits = self.random.randbytes(_DRAWN // 2).hex()
             at, self._at = 0, count
         return self._digits[at : self._at]
 

@@ -69,7 +69,8 @@ class Runners:
                 if self._rested is not None:
                     self._rested.set()
                     self._rested = None
-                await runner.rest()
+                runner.task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(runner.leave)
 
     async def sweep(self) -> None:
         """End the tasks that are not needed any more; run until cancelled."""
@@ -99,26 +100,21 @@ class _Runner:
     _resting: list["_Runner"]
     child: Child = attrs.field(init=False)
     is_unused: bool = False
-    _task: trio.lowlevel.Task | None = None
+    task: trio.lowlevel.Task | None = None
 
-    async def rest(self) -> None:
-        """Wait for the next handler. Cancelled, it is at once not among those any more to whom one may be given."""
-        if self._task is None:
-            self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
-
-    def _abort(self, _: object) -> trio.lowlevel.Abort:
+    def leave(self, _: object) -> trio.lowlevel.Abort:
+        """Cancelled while it rests: at once it is not among those any more to whom a handler may be given."""
         self._resting.remove(self)
         return trio.lowlevel.Abort.SUCCEEDED
 
     def resume(self, row: Invocation, call: Call, context: Context) -> None:
         """Give a resting task its next handler."""
-        assert self._task is not None
+        assert self.task is not None
         self.work, self.is_unused = (row, call), False
-        self._task.context = context
-        trio.lowlevel.reschedule(self._task)
+        self.task.context = context
+        trio.lowlevel.reschedule(self.task)
 
     def dismiss(self) -> None:
         """Let a resting task end."""
-        assert self._task is not None
-        trio.lowlevel.reschedule(self._task)
+        assert self.task is not None
+        trio.lowlevel.reschedule(self.task)

@@ -5,6 +5,7 @@ from .handshake import KnownPath, Query, Refusal, Upgrade, read_upgrade, refusal
 from .heartbeat import Heartbeat
 from .large import SpareBuffers
 from .outbox import Outbox, OutboxLimits, OutboxStatistics, Turn, without_first
+from .readiness import IS_AVAILABLE, Readiness
 from .reasons import CLOSE_CODES, CloseReason
 from .stream import BROKEN, RECEIVE_SIZE, ByteStream, SocketStream, TrioStream, own_stream
 from .websocket import Message, WebSocket
@@ -13,6 +14,7 @@ __all__ = [
     "BATCH",
     "BROKEN",
     "CLOSE_CODES",
+    "IS_AVAILABLE",
     "MAX_FRAME",
     "MAX_MESSAGE",
     "RECEIVE_SIZE",
@@ -26,6 +28,7 @@ __all__ = [
     "OutboxLimits",
     "OutboxStatistics",
     "Query",
+    "Readiness",
     "Refusal",
     "SocketStream",
     "SpareBuffers",

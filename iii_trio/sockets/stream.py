@@ -86,6 +86,18 @@ class SocketStream:
             except (BlockingIOError, InterruptedError):
                 continue
 
+    @property
+    def descriptor(self) -> int:
+        """The socket's number, -1 once it is closed."""
+        return self._descriptor
+
+    def receive_nowait(self) -> memoryview | None:
+        """What has come, empty at the end, valid as that of `receive`; None if nothing has. Raises OSError."""
+        try:
+            return self._shared[: self._socket.recv_into(self._shared)]
+        except (BlockingIOError, InterruptedError):
+            return None
+
     async def receive_into(self, buffer: memoryview) -> int:
         while True:
             await trio.lowlevel.wait_readable(self._socket)

@@ -115,16 +115,15 @@ class Answers:
     dates: Dates
     _heads: dict[tuple[int, Headers], bytes] = attrs.field(factory=dict)
 
-    def encode(self, response: Response, connection: bytes) -> list[bytes] | None:
-        """The pieces of an answer without a stream to an HTTP/1.1 request that is no HEAD; `connection` as in `encode_head`.
+    def encode(self, status: int, headers: Headers, body: bytes, connection: bytes) -> list[bytes] | None:
+        """The pieces of a whole answer to an HTTP/1.1 request that is no HEAD; `connection` as in `encode_head`.
 
         None if it is one that has to be encoded in the long way.
         """
-        key = (response.status, response.headers)
+        key = (status, headers)
         head = self._heads.get(key) or self._remember(key)
         if not head:
             return None
-        body = response.body
         size = len(body)
         if connection:
             connection = b"connection: %b\r\n" % connection

@@ -3,19 +3,30 @@
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import attrs
 import trio
 
-from iii_trio.sockets import BROKEN, ByteStream, SocketStream, without_first
+from iii_trio.sockets import BROKEN, ByteStream, Readiness, SocketStream, without_first
 
 from .answer import CONTINUE, CRASHED, LAST_CHUNK, Answers, Framing, abandon, encode_head, encode_refusal, framing_of
 from .fast_body import Body, no_body
 from .fast_inbound import Inbound
-from .fast_outbound import Outbound, Pieces
+from .fast_outbound import Departures, Outbound, Pieces
 from .head import Head, Refused, read_head
-from .seam import FindShortcut, Pending, Request, RequestHandler, Response, ServerLimits, Shortcut, StreamBroken
+from .seam import (
+    FindShortcut,
+    Headers,
+    Pending,
+    Request,
+    RequestHandler,
+    Response,
+    ServerLimits,
+    Shortcut,
+    StreamBroken,
+)
 
 _log = logging.getLogger("iii_trio.http")
 _NOT_WAITING: Final = math.inf
@@ -31,6 +42,8 @@ class Shared:
     find_shortcut: FindShortcut | None
     limits: ServerLimits
     answers: Answers
+    departures: Departures
+    readiness: Readiness | None
     stop: trio.Event
 
 
@@ -43,7 +56,7 @@ class _Known:
     shortcut: Shortcut | None = None
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Outgoing:
     """What is to be sent of an answer: all of it, or what the socket did not take at once."""
 
@@ -87,6 +100,10 @@ class FastConnection:
     """Cancelled to have this task send something; renewed when that has happened."""
 
     _answered: trio.Event | None = attrs.field(default=None, init=False)
+    _task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
+    _arrived: bool | Exception = attrs.field(default=False, init=False)
+    """What has ended the task's wait for bytes: some, the client's end (False), or an error."""
+
     _has_ended: bool = attrs.field(default=False, init=False)
     """Whether the client sends no more, while it waits for an answer."""
 
@@ -154,22 +171,23 @@ class FastConnection:
 
     async def _take_requests(self) -> None:
         """Answer requests until there are no more; cancelled by the answer to one of them that this task has to send."""
-        goes_on = has_waited = True
-        while goes_on and (head := await self._next_head(has_waited=has_waited)) is not None:
-            self._turn += 1
-            if has_waited := self._hand_over(head):
-                goes_on = await self._wait_for_more()
+        while (head := await self._next_head()) is not None:
+            if self._hand_over(head):
+                if not await self._more():
+                    return
                 continue
+            self._turn += 1
             self._due, self._is_answering = _NOT_WAITING, False
             self._inbound.use(head.end)
-            if goes_on := await self._answer(head):
-                self._await_request()
+            if not await self._answer(head):
+                return
+            self._await_request()
+            if not self._inbound.is_empty:
+                await trio.lowlevel.checkpoint()  # a client that sends ahead must not keep others waiting
 
-    async def _next_head(self, *, has_waited: bool) -> Head | None:
-        """Wait for the next request; None if none comes. A head that is not taken is answered here."""
+    async def _next_head(self) -> Head | None:
+        """Wait for the next request that was not handed over; None if none comes. A head that is not taken is answered here."""
         inbound, limits, seen = self._inbound, self._shared.limits, 0
-        if not (has_waited or inbound.is_empty):
-            await trio.lowlevel.checkpoint()  # a client that sends ahead must not keep others waiting
         while True:
             if not inbound.is_empty:
                 head = self._read_head(seen)
@@ -181,8 +199,60 @@ class FastConnection:
                 if not seen:
                     self._due = trio.current_time() + limits.head_timeout
                 seen = len(inbound.data) - inbound.at
-            if not await inbound.more():
+            if not await (inbound.more() if seen else self._more()):
                 return None
+
+    async def _more(self) -> bool:
+        """Wait until nothing is to be answered and the client's next bytes are there; False if none come."""
+        if self._inbound.is_empty and not await self._wait_for_bytes():
+            self._has_ended = True
+        if self._pending is not None or self._outgoing is not None:  # the client sends ahead
+            self._answered = trio.Event()
+            await self._answered.wait()
+        return not self._has_ended
+
+    async def _wait_for_bytes(self) -> bool:
+        """Wait for bytes that this task has to look at; False if none come. Requests to hand over are taken without it."""
+        stream, readiness = self._stream, self._shared.readiness
+        if readiness is None or not isinstance(stream, SocketStream) or self._inbound.is_watched:
+            return await self._inbound.more()
+        if stream.descriptor < 0:
+            raise trio.ClosedResourceError("this side has closed the connection")
+        self._task = trio.lowlevel.current_task()
+        self._inbound.is_reading = True
+        readiness.watch(stream.descriptor, partial(self._read, stream))
+        await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+        if isinstance(self._arrived, Exception):
+            raise self._arrived
+        return self._arrived
+
+    def _stop_waiting(self, _: object = None) -> trio.lowlevel.Abort:
+        assert self._shared.readiness is not None
+        assert isinstance(self._stream, SocketStream)
+        self._shared.readiness.forget(self._stream.descriptor)
+        self._inbound.is_reading = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _read(self, stream: SocketStream) -> None:
+        """Take what has come; wake the task unless that is one request to hand over."""
+        try:
+            got = stream.receive_nowait()
+            if got is None:
+                return
+            self._arrived = bool(len(got))
+            if self._arrived:
+                self._inbound.add(got)
+                if self._pending is None and self._outgoing is None and self._is_handed_over():
+                    return
+        except Exception as error:  # noqa: BLE001  # the connection boundary is in its own task, which raises it
+            self._arrived = error
+        self._stop_waiting()
+        assert self._task is not None
+        trio.lowlevel.reschedule(self._task)
+
+    def _is_handed_over(self) -> bool:
+        head = self._read_head(0)
+        return isinstance(head, Head) and self._hand_over(head) and self._inbound.is_empty
 
     def _read_head(self, seen: int) -> Head | Refused | None:
         """The head of the next request; if it is the one before again, that one."""
@@ -215,31 +285,40 @@ class FastConnection:
         if way is None or self._pending is None:
             return False
         self._due = trio.current_time() + way.timeout
+        self._turn += 1
         self._inbound.use(end)
         return True
 
-    async def _wait_for_more(self) -> bool:
-        """Wait for the client's next bytes, which come after the answer unless it sends ahead; False if none come."""
-        inbound = self._inbound
-        if inbound.is_empty and not await inbound.more():
-            self._has_ended = True
-        if self._pending is not None or self._outgoing is not None:
-            self._answered = trio.Event()
-            await self._answered.wait()
-        return not self._has_ended
-
     def respond(self, response: Response) -> None:
-        """Send the answer to the request on its shortcut: at once where that is possible, else in the connection's task."""
-        assert self._known is not None
-        self._pending, self._due = None, _NOT_WAITING
-        goes_on = self._known.head.keep_alive and not (response.close or self._shared.stop.is_set())
-        pieces = None
+        """Send the answer to the request on its shortcut (a `Client`)."""
         if response.stream is None:
-            pieces = self._shared.answers.encode(response, b"" if goes_on else b"close")
+            self.answer(response.status, response.headers, response.body, close=response.close)
+        else:
+            self._pending, self._due = None, _NOT_WAITING
+            self._leave_to_task(_Outgoing(self._goes_on(close=response.close), response=response))
+
+    def answer(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
+        """Send it at once where that is possible, else in the connection's task."""
+        self._pending, self._due = None, _NOT_WAITING
+        goes_on = self._goes_on(close=close)
+        pieces = self._shared.answers.encode(status, headers, body, b"" if goes_on else b"close")
         if pieces is None:
-            self._leave_to_task(_Outgoing(goes_on, response=response))
-            return
-        size = sum(map(len, pieces))
+            self._leave_to_task(_Outgoing(goes_on, response=Response(status, headers, body)))
+        else:
+            self._outgoing = _Outgoing(goes_on, pieces, sum(map(len, pieces)))
+            self._shared.departures.send_soon(self._depart)
+
+    def _goes_on(self, *, close: bool) -> bool:
+        assert self._known is not None
+        return self._known.head.keep_alive and not (close or self._shared.stop.is_set())
+
+    def _depart(self) -> None:
+        """Send what goes out, as far as it can be done at once."""
+        outgoing = self._outgoing
+        if outgoing is None:
+            return  # the client has ended the conversation, and the task has sent it meanwhile
+        pieces, size, goes_on = outgoing.pieces, outgoing.size, outgoing.goes_on
+        self._outgoing = None
         try:
             sent = self._stream.send_nowait(pieces, size)
         except BROKEN:

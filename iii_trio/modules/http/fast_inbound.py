@@ -26,7 +26,9 @@ class Inbound:
 
     data: bytes | bytearray = b""
     at: int = 0
-    _is_reading: bool = False
+    is_reading: bool = False
+    """Whether somebody waits for bytes, here or elsewhere."""
+
     _watching: trio.CancelScope | None = None
     _watch_ended: trio.Event = attrs.field(factory=trio.Event)
 
@@ -38,7 +40,12 @@ class Inbound:
     @property
     def may_be_watched(self) -> bool:
         """Whether nobody waits for bytes, and there is room for some."""
-        return not self._is_reading and self._watching is None and len(self.data) - self.at < _AHEAD
+        return not self.is_reading and self._watching is None and len(self.data) - self.at < _AHEAD
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody reads ahead."""
+        return self._watching is not None
 
     def use(self, end: int) -> None:
         """Everything before `end` has been used."""
@@ -61,15 +68,16 @@ class Inbound:
             await self.stop_watching()
             if len(self.data) > before:
                 return True
-        self._is_reading = True
+        self.is_reading = True
         try:
             got = await self._stream.receive(b"")
         finally:
-            self._is_reading = False
-        self._add(got)
+            self.is_reading = False
+        self.add(got)
         return bool(len(got))
 
-    def _add(self, got: memoryview) -> None:
+    def add(self, got: memoryview) -> None:
+        """More bytes have come."""
         if self.is_empty:
             self.data, self.at = bytes(got), 0
             return
@@ -90,7 +98,7 @@ class Inbound:
                     if not len(got):
                         self._left()
                         break
-                    self._add(got)
+                    self.add(got)
         except BROKEN:
             self._left()
         finally:
@@ -99,7 +107,7 @@ class Inbound:
 
     async def discard(self) -> None:
         """Read and forget what still comes, until the client ends. From now on nothing is watched. Raises one of `BROKEN`."""
-        self._is_reading = True
+        self.is_reading = True
         await self.stop_watching()
         while len(await self._stream.receive(b"")):
             pass

@@ -1,7 +1,7 @@
 """The sending half of a connection: at once where the socket takes it, else within deadlines."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
@@ -11,6 +11,9 @@ from iii_trio.protocol import Buffer
 from iii_trio.sockets import ByteStream, without_first
 
 _PIECE: Final = 64 * 1024
+_BURST: Final = 50e-6
+"""Seconds after an answer within which the next one is taken for one of many."""
+
 Pieces = Sequence[Buffer]
 
 
@@ -53,3 +56,38 @@ class Outbound:
         self._last_words = deadline
         if self._scope is not None:
             self._scope.deadline = min(self._scope.deadline, deadline)
+
+
+@attrs.define(eq=False)
+class Departures:
+    """Answers that come at about the same time are sent one right after the other, in a turn of the scheduler of their own.
+
+    Between two answers their functions run, long enough for the client to fall asleep: then each of them has to wake it,
+    which costs more than all the rest of sending. One that comes alone goes out at once.
+    """
+
+    _waiting: list[Callable[[], object]] = attrs.field(factory=list)
+    _last: float = -math.inf
+    _filled: trio.Event = attrs.field(factory=trio.Event)
+
+    def send_soon(self, send: Callable[[], object]) -> None:
+        """Have `send` called, now or soon. It must not wait."""
+        now = trio.current_time()
+        if self._waiting:
+            self._waiting.append(send)
+        elif now - self._last < _BURST:
+            self._waiting.append(send)
+            self._filled.set()
+        else:
+            send()
+            now = trio.current_time()
+        self._last = now
+
+    async def run(self) -> None:
+        """Send what waits; until cancelled."""
+        while True:
+            await self._filled.wait()
+            self._filled = trio.Event()
+            waiting, self._waiting = self._waiting, []
+            for send in waiting:
+                send()

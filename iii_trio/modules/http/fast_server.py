@@ -6,10 +6,11 @@ from typing import Final
 import attrs
 import trio
 
-from iii_trio.sockets import own_stream
+from iii_trio.sockets import IS_AVAILABLE, Readiness, own_stream
 
 from .answer import Answers, Dates
 from .fast_connection import FastConnection, Shared
+from .fast_outbound import Departures
 from .listening import Listening
 from .seam import FindShortcut, Listeners, RequestHandler, ServerLimits
 
@@ -44,13 +45,28 @@ class FastServer:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer."""
-        shared = Shared(handler, find_shortcut, self.limits, Answers(Dates(self.now)), self._listening.stop)
+        departures = Departures()
+        readiness = Readiness() if IS_AVAILABLE and find_shortcut is not None else None
+        shared = Shared(
+            handler,
+            find_shortcut,
+            self.limits,
+            Answers(Dates(self.now)),
+            departures,
+            readiness,
+            self._listening.stop,
+        )
         buffer = memoryview(bytearray(_RECEIVE_SIZE))
 
         def converse(stream: trio.abc.Stream, nursery: trio.Nursery) -> FastConnection:
             return FastConnection(own_stream(stream, buffer), shared, nursery)
 
-        await self._listening.serve(listeners, converse, self._look_around, task_status=task_status)
+        background = (self._look_around, departures.run, *([readiness.run] if readiness is not None else []))
+        try:
+            await self._listening.serve(listeners, converse, *background, task_status=task_status)
+        finally:
+            if readiness is not None:
+                readiness.close()
 
     def stop_accepting(self) -> None:
         self._listening.stop_accepting()

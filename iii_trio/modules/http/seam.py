@@ -104,10 +104,17 @@ RequestHandler = Callable[[Request], Awaitable[Response]]
 
 
 class Client(Protocol):
-    """Who has sent a request, for the one who answers it without a task that waits."""
+    """Who has sent a request, for the one who answers it without a task that waits: once, by either method.
+
+    Neither waits, nor raises an `Exception`; any task may call them.
+    """
+
+    def answer(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
+        """Send a whole answer; the parameters are those of a Response."""
+        ...
 
     def respond(self, response: Response) -> None:
-        """Send the answer. Called once, by any task; never waits, never raises an `Exception`."""
+        """Send any answer."""
         ...
 
 

@@ -52,6 +52,8 @@ class FunctionShortcut:
     _traceparent: str | None
     _baggage: str | None
     headers: Headers
+    timeout: float
+    """Seconds until the answer is 504."""
 
     @classmethod
     def find(cls, gateway: "Gateway", request: Request) -> "FunctionShortcut | None":
@@ -75,12 +77,8 @@ class FunctionShortcut:
             given_trace(headers),
             headers.get("baggage") or None,
             gateway.cors.apply(answers.JSON_ANSWER, request.origin).headers,
+            gateway.config.timeout,
         )
-
-    @property
-    def timeout(self) -> float:
-        """Seconds until the answer is 504."""
-        return self._gateway.config.timeout
 
     @property
     def is_current(self) -> bool:
@@ -89,31 +87,27 @@ class FunctionShortcut:
 
     def take(self, body: bytes, client: Client) -> "PendingCall | None":
         """Call the function for one request. None, and no effect, if it cannot be called just now."""
-        gateway = self._gateway
+        gateway, route = self._gateway, self.route
         if not gateway.take_slot():
             return None
-        log_request(self.request, self.route, trust_proxy=gateway.config.trust_proxy)
-        call = PendingCall(self, gateway, client, body)
-        if not self._submit(call, json_text(body) if self._is_json else b"null"):
-            call.abandon()
-            return None
-        return call
-
-    def _submit(self, call: "PendingCall", text: bytes) -> bool:
-        route, kernel = self.route, self._gateway.kernel
+        log_request(self.request, route, trust_proxy=gateway.config.trust_proxy)
+        call, kernel = PendingCall(self, gateway, client, body), gateway.kernel
         try:
-            refs = call.promise_channels()
-        except Overloaded:
-            return False
-        return kernel.bus.submit(
-            route.function_id,
-            (self._beginning, text, refs, b"}"),
-            call.take,
-            namespace=route.namespace,
-            metadata=route.metadata,
-            traceparent=self._traceparent or new_trace(kernel.ids),
-            baggage=self._baggage,
-        )
+            is_taken = kernel.bus.submit(
+                route.function_id,
+                (self._beginning, json_text(body) if self._is_json else b"null", call.promise_channels(), b"}"),
+                call.take,
+                namespace=route.namespace,
+                metadata=route.metadata,
+                traceparent=self._traceparent or new_trace(kernel.ids),
+                baggage=self._baggage,
+            )
+        except Overloaded:  # there are too many channels
+            is_taken = False
+        if is_taken:
+            return call
+        call.abandon()
+        return None
 
 
 @attrs.define(eq=False)
@@ -151,12 +145,12 @@ class PendingCall:
             return
         if outcome.error is not None:
             self._fail(from_error_body(outcome.error))
-        elif outcome.result is not ABSENT and not is_null(outcome.result):
-            self._answer(self._plain, outcome.result)
-        else:
+        elif outcome.result is ABSENT or is_null(outcome.result):
             self._has_returned = True
             if self._channels is not None and self._channels.answer.is_abandoned:
                 self._written_off()
+        else:
+            self._answer(self._give_result, outcome.result)
 
     def expire(self) -> None:
         """The time is up."""
@@ -171,7 +165,7 @@ class PendingCall:
     def _decided(self) -> None:
         """The function has written an answer."""
         if not self._is_over and self._channels is not None:
-            self._answer(self._streamed, ABSENT)
+            self._answer(self._give_stream, ABSENT)
 
     def _written_off(self) -> None:
         """Whoever was to write the answer has gone before the first byte."""
@@ -180,9 +174,9 @@ class PendingCall:
 
     # --- the answer -------------------------------------------------------------------------------------------------
 
-    def _answer(self, make: Callable[[Raw], Response], result: Raw) -> None:
+    def _answer(self, give: Callable[[Raw], None], result: Raw) -> None:
         try:
-            self._respond(make(result))
+            give(result)
         except InvocationError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  # the request boundary, as in `Gateway.handle`
@@ -192,17 +186,21 @@ class PendingCall:
         route = self._way.route
         self._respond(self._with_grants(self._gateway.failed(error, route, route.function_id)))
 
-    def _plain(self, result: Raw) -> Response:
+    def _give_result(self, result: Raw) -> None:
         value, route = decode_json(memoryview(result)), self._way.route
         if type(value) is dict and "body" in value and "headers" not in value:
             status = answers.read_status(value, route.default_status)
             if status >= 200:
-                return Response(status, self._way.headers, encode_json(value["body"]))
-        return self._with_grants(self._gateway.plain(value, route))
+                body = encode_json(value["body"])
+                self._end()
+                self._release()
+                self._client.answer(status, self._way.headers, body)
+                return
+        self._respond(self._with_grants(self._gateway.plain(value, route)))
 
-    def _streamed(self, _: Raw) -> Response:
+    def _give_stream(self, _: Raw) -> None:
         assert self._channels is not None
-        return self._with_grants(self._channels.respond())
+        self._respond(self._with_grants(self._channels.respond()))
 
     def _with_grants(self, response: Response) -> Response:
         return self._gateway.cors.apply(response, self._way.request.origin)
