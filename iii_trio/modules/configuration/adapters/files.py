@@ -9,7 +9,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """Put a file in the place of another, or of none, so that after a crash one of the two is there, whole.
 
     It has the mode of the former one, and its owner where the system lets us; without one it is its owner's alone. Blocks.
-    Raises OSError; then the former one is as it was.
+    Raises OSError; nothing but a failure to put the directory on disk comes after the exchange.
     """
     former = path.stat() if path.exists() else None
     temporary = path.with_name(f".{path.name}.tmp")
