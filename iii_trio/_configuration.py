@@ -30,13 +30,14 @@ def configuration_maker(entry: ModuleEntry, environment: Mapping[str, str]) -> C
         from iii_trio.modules.configuration import ConfigurationModule
 
         if not opener:
-            opener.append(_open_adapter(entry.adapter))
+            opener.append(open_adapter(entry.adapter))
         return ConfigurationModule(options, owner, opener[0], partial(_expand, environment))
 
     return make
 
 
-def _open_adapter(adapter: AdapterEntry | None) -> "OpenAdapter":
+def open_adapter(adapter: AdapterEntry | None) -> "OpenAdapter":
+    """How to open the adapter that an entry of the configuration module chooses."""
     from iii_trio.modules.configuration.adapters.fs import open_fs
     from iii_trio.modules.configuration.adapters.memory import MemoryConfiguration
 
@@ -79,3 +80,7 @@ def live_http(entry: ModuleEntry) -> "LiveConfig[HttpConfig]":
     from iii_trio.modules.http.entry import http_entry
 
     return http_entry(entry.options, entry.config, json_schema(HttpConfig), partial(structure_config, HttpConfig))
+
+
+LIVE: Final[Mapping[str, "Callable[[ModuleEntry], LiveConfig[Any]]"]] = {"iii-http": live_http}
+"""The built-in modules that take their settings from a configuration entry."""

@@ -50,6 +50,7 @@ def _serve(options: Namespace, rest: list[str]) -> int:
             port=options.port,
             log_format=options.log_format,
             load=(*(options.load or ()), *options.load_more),
+            strip_seeded_config=options.strip_seeded_config,
         )
     )
 
@@ -122,6 +123,7 @@ def _refuse_rest(options: Namespace, rest: list[str]) -> None:
 def _refuse_serve_options(options: Namespace) -> None:
     """Those of `serve` stand before the command and would be ignored there."""
     given = {"--config": options.config, "--host": options.host, "--port": options.port, "--load": options.load}
+    given["--strip-seeded-config"] = options.strip_seeded_config or None
     for option, value in given.items():
         if value is not None:
             options.parser.error(f"{option} before the command belongs to `{PROGRAM} serve`; put it after the command")

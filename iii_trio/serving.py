@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import attrs
@@ -30,10 +30,15 @@ class StartInterrupted(IIIError):
     """A signal came before the engine was up; what had started was stopped again."""
 
 
-async def serve_engine(engine: Engine, *, task_status: trio.TaskStatus[Engine] = trio.TASK_STATUS_IGNORED) -> None:
+async def serve_engine(
+    engine: Engine,
+    *,
+    when_up: Callable[[Engine], Awaitable[None]] | None = None,
+    task_status: trio.TaskStatus[Engine] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Run an engine of `build_engine` until SIGINT, SIGTERM, `engine.request_stop()` or cancellation.
 
-    Started, with the engine, once everything is up.
+    Started, with the engine, once everything is up and `when_up` has returned.
 
     The first signal drains within the budgets, the second stops waiting for what still runs. In a thread that is not
     the main one, signals are not received.
@@ -46,7 +51,7 @@ async def serve_engine(engine: Engine, *, task_status: trio.TaskStatus[Engine] =
     failure: ActorError | IIIError | None = None
     with _received_signals() as signals:
         async with trio.open_nursery() as nursery:
-            stopping = _Stopping(engine, task_status)
+            stopping = _Stopping(engine, task_status, when_up)
             nursery.start_soon(stopping.watch, signals)
             nursery.start_soon(stopping.limit)
             try:
@@ -71,6 +76,7 @@ class _Stopping:
 
     engine: Engine
     task_status: trio.TaskStatus[Engine]
+    when_up: Callable[[Engine], Awaitable[None]] | None
     start: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     hurry: trio.Event = attrs.field(factory=trio.Event)
     up: bool = False
@@ -104,6 +110,8 @@ async def _run(engine: Engine, stopping: _Stopping) -> None:
         stopping.up = True
         for name, (host, port) in engine.addresses.items():
             _log.info("[READY] %s on %s:%s", name, host, port)
+        if stopping.when_up is not None:
+            await stopping.when_up(engine)
         stopping.task_status.started(engine)
         await engine.wait_stop_requested()
         _log.warning("Shutting down engine and destroying workers")

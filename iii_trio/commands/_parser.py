@@ -79,6 +79,12 @@ def _add_serve_options(parser: argparse.ArgumentParser, load: str = "load") -> N
     add("--port", metavar="PORT", type=_port_or_any, help="port of the first worker listener; 0 takes a free one")
     add("--log-format", choices=("default", "json"), help="for people, or one JSON object per line")
     add("--load", metavar="MODULE", dest=load, action="append", help="import a Python module that registers modules")
+    add(
+        "--strip-seeded-config",
+        action="store_true",
+        default=parser.argument_default or False,
+        help="take `config` blocks whose values are stored out of the file",
+    )
     add("--no-update-check", action="store_true", default=parser.argument_default, help="accepted, without effect")
     for reload_option, nargs in (("--no-watch", 0), ("--reload-errors", "?")):
         add(reload_option, action=_HotReload, nargs=nargs, help=argparse.SUPPRESS)

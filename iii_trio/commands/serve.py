@@ -3,6 +3,8 @@
 import logging
 import sys
 import traceback
+from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from iii_trio.engine import build_engine, resolve_settings
+from iii_trio.engine import Engine, build_engine, resolve_settings
 from iii_trio.logs import LogFormat, LogOptions, configure_logging
 from iii_trio.protocol.errors import ConfigError, IIIError
 from iii_trio.serving import StartFailed, serve_engine
@@ -32,6 +34,7 @@ class ServeOptions:
     port: int | None = None
     log_format: LogFormat | None = None
     load: tuple[str, ...] = ()
+    strip_seeded_config: bool = False
 
 
 def serve(options: ServeOptions) -> int:
@@ -42,12 +45,20 @@ def serve(options: ServeOptions) -> int:
         load_modules(options.load)
         settings = _settings(options)
         engine = build_engine(settings, host=options.host, port=options.port)
-        trio.run(serve_engine, engine)
+        trio.run(partial(serve_engine, engine, when_up=_when_up(options)))
     except IIIError as error:
         _explain(error)
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201  the command's answer
         return 1
     return 0
+
+
+def _when_up(options: ServeOptions) -> Callable[[Engine], Awaitable[None]] | None:
+    if not options.strip_seeded_config:
+        return None
+    from ._strip import strip_seeded_config
+
+    return strip_seeded_config
 
 
 def load_modules(names: tuple[str, ...]) -> None:

@@ -43,7 +43,8 @@ class LiveConfig(Generic[_T]):
       structure: makes the module's settings of a value; raises ConfigError.
       initial: the value where nothing is stored yet.
       static: what `initial` comes to; most often it is in force, and then nothing is structured.
-      block: what the configuration file says, None if nothing. Once it is another than before, it replaces the value.
+      block: what the configuration file says, None if nothing. Once it is another than before, it replaces the value;
+        so does the first one, where the value was stored without.
     """
 
     id: str
@@ -82,8 +83,8 @@ class LiveConfig(Generic[_T]):
 
     async def _register(self, kernel: Kernel, *, has_value: bool) -> None:
         said = {"id": self.id, "name": self.name, "description": self.description, "schema": self.schema}
-        if self.block is not None:
-            said["seed"] = self.block
+        if self.block is not None or not has_value:
+            said["seed"] = self.block or {}
         if not has_value:
             said["initial_value"] = self.initial
         await _call(kernel, "configuration::register", said)

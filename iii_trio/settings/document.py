@@ -82,7 +82,7 @@ def parse_document(text: str) -> Document:
       DocumentError: not YAML, not a mapping, a key twice, tags, more than one document, or out of bounds.
 
     """
-    root = _Reader(_events(text.removeprefix("\ufeff"))).document()
+    root = _Reader(read_events(text.removeprefix("\ufeff"))).document()
     marks: dict[KeyPath, Mark] = {}
     match root:
         case None | _Scalar(value=None):
@@ -93,7 +93,8 @@ def parse_document(text: str) -> Document:
     raise DocumentError(invalid_type(given, "a mapping with `workers` or `modules`"), root.mark)
 
 
-def _events(text: str) -> Iterator[Event]:
+def read_events(text: str) -> Iterator[Event]:
+    """What the parser finds, one after the other. Raises DocumentError where it is not YAML."""
     mark: Any = None
     try:
         for event in YAML(typ="safe", pure=True).parse(text):

@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 _PLACEHOLDER: Final = re.compile(r"\$\{([^}:]+)(?::([^}]*))?\}")
+_IN_A_LINE: Final = re.compile(r"[^\r\n]")
 _ENGINE_VERSION: Final = "__III_ENGINE_VERSION__"
 
 
@@ -62,6 +63,12 @@ def expand(text: str, env: Mapping[str, str], engine_version: str, *, limit: int
             raise ExpansionTooLargeError(f"more than {limit} characters once the variables are put in")
     pieces.append(text[position:])
     return Expansion("".join(pieces), tuple(missing.items()), tuple(lines.shifts))
+
+
+def masked(text: str) -> str:
+    """The text with as many letters in the place of every placeholder, so that all else stands where it did."""
+    end = text.rfind("}") + 1
+    return _PLACEHOLDER.sub(lambda found: _IN_A_LINE.sub("x", found[0]), text[:end]) + text[end:]
 
 
 @attrs.define

@@ -1,9 +1,9 @@
-"""Configuration files: found, read, expanded, parsed, checked. They are never written (config-cli-modules 1.1, 1.2)."""
+"""Configuration files: found, read, expanded, parsed, checked (config-cli-modules 1.1, 1.2)."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from iii_trio.protocol.errors import ConfigError
 
@@ -45,13 +45,19 @@ def load_settings(path: Path | str, env: Mapping[str, str], catalogue: Catalogue
 
     """
     path = Path(path)
-    expansion = _expand(path, _read(path), env, engine_version)
+    expansion = _expand(path, read_text(path), env, engine_version)
     document = _parse(path, expansion)
     marks = {key: Mark(expansion.source_line(mark.line), mark.column) for key, mark in document.marks.items()}
     return build_settings(document.values, catalogue, env=env, source=Source(str(path), marks), path=path)
 
 
-def _read(path: Path) -> str:
+def read_values(path: Path, text: str, env: Mapping[str, str], engine_version: str) -> Mapping[str, Any]:
+    """What `text` would come to if it stood in the file, unchecked. Arguments and errors: `load_settings`."""
+    return _parse(path, _expand(path, text, env, engine_version)).values
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, variables not put in. Raises ConfigError if it cannot be one of ours."""
     failed = f"Failed to read config file '{path}': "
     try:
         with path.open("rb") as file:

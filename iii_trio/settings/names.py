@@ -94,6 +94,7 @@ MODULES: Final[tuple[ModuleNames, ...]] = (
         adapters=(AdapterNames("fs"), AdapterNames("memory"), AdapterNames("bridge")),
         default_adapter="fs",
         starts=Starts.ALWAYS,
+        is_single=True,
     ),
     ModuleNames(
         "iii-http",

@@ -22,8 +22,21 @@ Generated from the classes the settings are read with; `tests/unit/test_settings
 ## The file
 
 `--config PATH` names it; otherwise `config.yaml`, then `iii-config.yaml` of the working directory is taken. Without any file
-the default modules start and listen on 127.0.0.1 only. The file is UTF-8, YAML 1.2 or JSON, and is never written by the engine.
-Every problem in it is reported at once, with file, line and key, and the start ends with exit code 1.
+the default modules start and listen on 127.0.0.1 only. The file is UTF-8, YAML 1.2 or JSON. Every problem in it is reported at
+once, with file, line and key, and the start ends with exit code 1.
+
+### Settings that are stored
+
+A module that takes its settings from the module `configuration` (`iii-http`) stores its block of the file there with the first
+start, in `./config/iii-http.yaml`, and follows what is stored while it runs. From then on the last change wins, wherever it is
+made: a block that says what it said before leaves the stored value alone (the log warns while the two differ), and one that says
+something else replaces it with the next start.
+
+The engine does not write to the configuration file, unless `iii-trio serve --strip-seeded-config` asks for it: then each block
+whose value is stored is taken out of the file once the engine is up. A comment in its place says where the value is and how to
+change it; everything else of the file stays as it is. Variables in the block are put in for good, and the log says so. A file
+that is read-only or in JSON stays as it is, so do blocks whose values are not kept in files (adapter `memory`) and blocks without
+which the rest of the file would mean something else; the log names the reason. The block of `configuration` itself always stays.
 
 ### Environment variables
 
@@ -53,8 +66,9 @@ A module with adapters takes the key `adapter` in its `config`:
 | `config` | mapping | The adapter's own keys. |
 
 A module listed more than once is started as often, further instances with `#1`, `#2`, ... behind their name, except modules
-that open a port of their own (`iii-http`, `iii-stream`) or serve the whole engine (`iii-http-functions`), which are refused. A
-name and its successor (`iii-http` and `http`, and likewise cron, queue, state and pubsub) may not stand beside each other.
+that open a port of their own (`iii-http`, `iii-stream`) or serve the whole engine (`configuration`, `iii-http-functions`), which
+are refused. A name and its successor (`iii-http` and `http`, and likewise cron, queue, state and pubsub) may not stand beside
+each other.
 
 Unknown keys in a `config` are refused, except that `iii-observability` and `iii-queue` only report them in the log. Where an
 integer is expected, a string of digits is accepted, as quoted `"${PORT:3111}"` gives one; nothing else is converted.

@@ -50,6 +50,9 @@ SERVED = [
     (["--use-default-config", "serve"], ServeOptions(use_default_config=True)),
     (["serve", "--host", "[::1]", "--port", "65535"], ServeOptions(host="::1", port=65535)),
     (["--log-format", "json"], ServeOptions(log_format="json")),
+    (["--strip-seeded-config"], ServeOptions(strip_seeded_config=True)),
+    (["--strip-seeded-config", "serve"], ServeOptions(strip_seeded_config=True)),
+    (["serve", "--strip-seeded-config"], ServeOptions(strip_seeded_config=True)),
     (["--load", "a", "serve", "--load", "b.c", "--load", "d"], ServeOptions(load=("a", "b.c", "d"))),
 ]
 
@@ -117,6 +120,7 @@ WRONG = [  # config 57, 7
     (["trigger", "f", "--payload", "{}", "--json", "{}"], "cannot be used with"),
     (["--port", "4", "trigger", "f"], "--port before the command belongs to `iii-trio serve`"),
     (["-c", "a", "tree"], "--config before the command belongs to `iii-trio serve`"),
+    (["--strip-seeded-config", "trigger", "f"], "--strip-seeded-config before the command belongs to `iii-trio serve`"),
     (["tree", "word"], "unrecognized arguments: word"),
 ]
 

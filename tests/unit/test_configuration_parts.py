@@ -1,6 +1,8 @@
 """Parts of the configuration module: the bounds of its queues, the patience with subscribers, values, schemas, files."""
 
+import errno
 import logging
+import os
 import string
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +21,7 @@ from iii_trio.contracts.configuration import VALUES
 from iii_trio.kernel import Call, Function, Kernel, ModuleOwner, Trigger, TrioClock
 from iii_trio.modules.configuration import ConfigurationConfig, ConfigurationModule, FsConfig, Stored
 from iii_trio.modules.configuration._events import Event, EventType
+from iii_trio.modules.configuration.adapters import watch
 from iii_trio.modules.configuration.adapters.fs import open_fs
 from iii_trio.modules.configuration.adapters.memory import MemoryConfiguration
 from iii_trio.modules.configuration.adapters.yaml_text import dump_yaml
@@ -31,6 +34,8 @@ from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import AdapterUnavailable, InvocationError
 from iii_trio.settings import json_schema
 from iii_trio.settings.document import parse_document
+
+DEADLINE = 30.0  # seconds: far more than it takes, on a machine that does other things besides
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -310,7 +315,7 @@ async def test_what_cannot_be_reached_at_the_start_ends_it() -> None:
             raise AdapterUnavailable("the disk has gone")
 
     module = ConfigurationModule(ConfigurationConfig(), ModuleOwner("c", "c"), Away().open, as_it_is)
-    with trio.fail_after(5), pytest.RaisesGroup(pytest.RaisesExc(AdapterUnavailable, match="gone")):
+    with trio.fail_after(DEADLINE), pytest.RaisesGroup(pytest.RaisesExc(AdapterUnavailable, match="gone")):
         await module.run(Kernel(clock=TrioClock()))
 
 
@@ -328,27 +333,120 @@ async def test_files_of_others_are_left_alone(tmp_path: Path, caplog: pytest.Log
         assert await adapter.read("database") == Stored("database", value=1)
 
 
+@pytest.mark.parametrize("failure", [OSError("OS file watch limit reached"), RuntimeError("Too many open files")])
 async def test_a_directory_that_cannot_be_watched_is_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import watchfiles._rust_notify as rust
+    # config 49
+    def refuse(*_: Any) -> Any:
+        raise failure
 
-    real = rust.RustNotify
-
-    def limited(paths: list[str], debug: bool, polling: bool, *more: Any) -> Any:
-        if not polling:
-            raise OSError("OS file watch limit reached")
-        return real(paths, debug, polling, *more)
-
-    monkeypatch.setattr(rust, "RustNotify", limited)
-    async with open_fs(FsConfig(str(tmp_path)), parse) as adapter:
+    monkeypatch.setattr("watchfiles._rust_notify.RustNotify", refuse)
+    monkeypatch.setattr(watch, "LOOK_PERIOD", 0.01)
+    folder = tmp_path / "c"
+    async with open_fs(FsConfig(str(folder)), parse) as adapter:
         await adapter.save(Stored("a", value=1))
         assert set(await adapter.wait_changes()) == {"a"}
-        assert "OS file watch limit reached): it is looked at once a second" in caplog.text
-        (tmp_path / "b.yaml").write_text("value: 2")
-        with trio.fail_after(10):
-            while "b" not in await adapter.wait_changes():
-                pass
+        assert f"{failure}): it is looked at once a second" in caplog.text
+        with trio.fail_after(DEADLINE):
+            (folder / "b.yaml").write_text("value: 2")
+            assert set(await adapter.wait_changes()) == {"b"}
+            stat = (folder / "b.yaml").stat()
+            os.utime(folder / "b.yaml", ns=(stat.st_atime_ns, stat.st_mtime_ns // 10**9 * 10**9 + 1))
+            assert set(await adapter.wait_changes()) == {"b"}  # in the same second, and no longer than before
+            (folder / "b.yaml").unlink()
+            assert set(await adapter.wait_changes()) == {"b"}
+            (folder / "a.yaml").unlink()
+            folder.rmdir()
+            assert set(await adapter.wait_changes()) == {"a"}
+            folder.mkdir()
+            (folder / "c.yaml").write_text("value: 3")
+            assert set(await adapter.wait_changes()) == {"c"}
+        with trio.move_on_after(0.1) as nothing:
+            await adapter.wait_changes()
+        assert nothing.cancelled_caught
+
+
+async def test_a_directory_that_goes_while_a_watch_is_set_up_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> Any:
+        raise FileNotFoundError
+
+    async with open_fs(FsConfig(str(tmp_path)), parse) as adapter:
+        await adapter.save(Stored("a", value=1))
+        with monkeypatch.context() as patch:
+            patch.setattr("watchfiles._rust_notify.RustNotify", gone)
+            assert set(await adapter.wait_changes()) == {"a"}
+        await adapter.save(Stored("b", value=1))
+        with trio.fail_after(DEADLINE):
+            assert set(await adapter.wait_changes()) == {"a", "b"}
+
+
+async def test_changes_are_gathered_for_half_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # config 49
+    waits: list[tuple[int, int, int]] = []
+
+    class Notify:
+        def __init__(self, paths: list[str], *_: Any) -> None:
+            assert paths == [str(tmp_path)]
+
+        def watch(self, longest: int, quiet: int, timeout: int, _: Any) -> set[tuple[int, str]]:
+            waits.append((longest, quiet, timeout))
+            return {(1, str(tmp_path / "a.yaml")), (1, str(tmp_path / "A b.yaml")), (1, str(tmp_path / ".a.yaml.tmp"))}
+
+        def close(self) -> None:
+            waits.append((0, 0, 0))
+
+    monkeypatch.setattr("watchfiles._rust_notify.RustNotify", Notify)
+    async with open_fs(FsConfig(str(tmp_path)), parse) as adapter:
+        await adapter.save(Stored("b", value=1))
+        assert set(await adapter.wait_changes()) == {"b"}
+        assert set(await adapter.wait_changes()) == {"a"}
+    assert waits == [(500, 100, 0), (0, 0, 0)]
+
+
+async def test_what_the_system_cannot_tell_is_looked_for(tmp_path: Path) -> None:
+    # config 49
+    async with open_fs(FsConfig(str(tmp_path)), parse) as adapter:
+        await adapter.save(Stored("a", value=1))
+        await adapter.wait_changes()
+        with trio.fail_after(DEADLINE):
+            for number in range(2):
+                (tmp_path / "b.yaml").write_text(f"value: {number}")
+                (tmp_path / os.fsdecode(b"\xff.yaml")).write_text("a name that is no text")
+                while "b" not in await adapter.wait_changes():
+                    pass
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_watch_ends_with_its_adapter(waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from watchfiles._rust_notify import RustNotify
+
+    events: list[str] = []
+
+    class Notify:
+        def __init__(self, *arguments: Any) -> None:
+            self.real = RustNotify(*arguments)
+            events.append("opened")
+
+        def watch(self, *arguments: Any) -> Any:
+            return self.real.watch(*arguments)
+
+        def close(self) -> None:
+            self.real.close()
+            events.append("closed")
+
+    monkeypatch.setattr("watchfiles._rust_notify.RustNotify", Notify)
+    async with open_fs(FsConfig(str(tmp_path)), parse) as adapter:
+        await adapter.save(Stored("a", value=1))
+        await adapter.wait_changes()
+        if waits:
+            with trio.move_on_after(0.01):
+                while True:
+                    await adapter.wait_changes()
+        assert events == ["opened"]
+    assert events == ["opened", "closed"]  # and not when a collector comes by: the system has few to lend
 
 
 async def test_a_directory_that_is_not_there_is_followed_once_it_is(tmp_path: Path) -> None:
@@ -358,11 +456,11 @@ async def test_a_directory_that_is_not_there_is_followed_once_it_is(tmp_path: Pa
             await adapter.wait_changes()
         assert nothing.cancelled_caught
         await adapter.save(Stored("a", value=1))
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE):
             assert set(await adapter.wait_changes()) == {"a"}
         (folder / "a.yaml").unlink()
         folder.rmdir()
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE):
             assert "a" in await adapter.wait_changes()
         assert await adapter.read("a") is None
 
@@ -373,7 +471,7 @@ async def test_a_directory_that_goes_before_it_is_watched_is_missed_nothing_of(t
         await adapter.save(Stored("a", value=1))
         (folder / "a.yaml").unlink()
         folder.rmdir()
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE):
             assert set(await adapter.wait_changes()) == {"a"}
         with trio.move_on_after(0.05) as nothing:
             await adapter.wait_changes()
@@ -388,6 +486,27 @@ async def test_files_are_private_until_somebody_says_otherwise(tmp_path: Path) -
         file.chmod(0o640)
         await adapter.save(Stored("a", value="other"))
         assert file.stat().st_mode & 0o777 == 0o640
+
+
+async def test_a_file_that_cannot_be_written_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_fs(FsConfig(str(tmp_path)), parse) as adapter:
+        former = Stored("a", value=1)
+        await adapter.save(former)
+        (tmp_path / "a.yaml").chmod(0o666)
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            with pytest.raises(AdapterUnavailable, match="No space left"):
+                await adapter.save(Stored("a", value=2))
+        assert await adapter.load() == {"a": former}
+        assert not (tmp_path / ".a.yaml.tmp").exists()
+        await adapter.save(Stored("a", value=3))
+        assert (tmp_path / "a.yaml").stat().st_mode & 0o777 == 0o666  # whatever the umask
 
 
 async def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

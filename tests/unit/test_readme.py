@@ -122,7 +122,7 @@ def test_the_worker_of_the_published_sdk_is_python() -> None:
 
 def test_the_commands_shown_are_understood() -> None:
     commands = re.findall(r"^\| `iii-trio (.*?)` \|", section("Command line"), re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 7
     for line in commands[:-1]:
         words = line.split()
         options, rest = build_parser().parse_known_args(words)

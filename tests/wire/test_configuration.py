@@ -1,5 +1,6 @@
 """The configuration module as workers see it, over their sockets and through its files (config-cli-modules 7)."""
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,10 @@ from typing import Any
 
 import pytest
 import trio
+from serve_process import DEADLINE
 from wire_client import Client, Json, World, open_world
+
+from iii_trio.protocol.errors import ConfigError
 
 SCHEMA = {
     "type": "object",
@@ -51,16 +55,16 @@ async def follows(client: Client, trigger_id: str = "t", function_id: str = "on:
 
 
 async def told(client: Client, function_id: str = "on::change") -> Json:
-    """The next event, answered."""
-    call = await client.invoked(function_id)
+    """The next event, answered. Hands on a disk are noticed within two seconds, where the machine does nothing else."""
+    call = await client.invoked(function_id, within=DEADLINE)
     await client.answer(call)
     data: Json = call["data"]
     return data
 
 
 async def eventually(question: Any, wanted: Any) -> None:
-    """Poll until the question is answered as wanted: hands on a disk are noticed within two seconds."""
-    with trio.fail_after(10):
+    """Poll until the question is answered as wanted."""
+    with trio.fail_after(DEADLINE):
         while (found := await question()) != wanted:
             assert found is not None
             await trio.sleep(0.02)
@@ -133,9 +137,20 @@ async def test_what_is_refused(tmp_path: Path) -> None:
             (get_, ["shop"], "deserialization_error", "an array"),
             (get_, "shop", "deserialization_error", "`str`"),
             ("configuration::list", [], "deserialization_error", "an array"),
+            ("configuration::schema", {"id": 5}, "deserialization_error", "`int`"),
+            ("configuration::register", {**ENTRY, "name": None}, "deserialization_error", "`null`"),
+            (
+                "configuration::register",
+                {"id": "shop", "name": "", "description": ""},
+                "deserialization_error",
+                "`schema`",
+            ),
         ):
             error = await client.error(function, data)
             assert (error["code"], text in error["message"]) == (code, True), error
+        for name in ("register", "set", "get", "list", "schema"):
+            outcome = await client.outcome(await client.invoke(f"configuration::{name}", None))
+            assert outcome["error"]["code"] == "deserialization_error"
         for entry_id in ("A b", "", "a" * 65, "../up", "a.b", "ä"):
             error = await client.error("configuration::register", {**ENTRY, "id": entry_id})
             assert error["code"] == "INVALID_ID"
@@ -188,6 +203,31 @@ async def test_what_cannot_be_stored_changes_nothing(tmp_path: Path) -> None:
         (tmp_path / "c").write_text("in the way")
         assert (await client.error("configuration::set", {"id": "shop", "value": 2}))["code"] == "ADAPTER_ERROR"
         assert await get(client) == {"n": 1}
+
+
+FS = {"name": "fs", "config": {"directory": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("configs", "text"),
+    [
+        ([{"adapter": {"name": "bridge"}}], 'Adapter factory \'bridge\' not found. Available: ["fs", "memory"]'),
+        ([{"adapter": {"class": "nope"}}], 'Adapter factory \'nope\' not found. Available: ["fs", "memory"]'),
+        ([{"adapter": {"name": "fs", "config": {"bridge_url": "ws://h"}}}], "unknown field `bridge_url`"),
+        ([{"adapter": {"name": "memory", "config": {"directory": "c"}}}], "unknown field `directory`"),
+        ([{"ttl_seconds": -1}], "at least 0"),
+        ([{"ttl_seconds": "soon"}], "ttl_seconds"),
+        ([{"directory": "c"}], "unknown field `directory`, expected `adapter` or `ttl_seconds`"),
+        ([{"adapter": FS}, {"adapter": FS}], "one instance serves all"),
+    ],
+)
+async def test_what_its_entry_cannot_say(configs: list[Json], text: str) -> None:
+    # config 10
+    with pytest.raises(ConfigError) as refused:
+        async with open_world({"workers": [{"name": "configuration", "config": config} for config in configs]}):
+            pass
+    assert text in str(refused.value)
+    assert "configuration" in str(refused.value)
 
 
 # --- keeping ----------------------------------------------------------------------------------------------------------
@@ -264,6 +304,37 @@ async def test_files_of_the_former_place_are_moved(tmp_path: Path, monkeypatch: 
         assert await get(client, "old") == {"a": 1}
         assert await get(client, "both") == "here"
     assert [path.name for path in former.iterdir()] == ["both.yaml"]
+
+
+async def test_a_changed_block_of_the_file_is_told_as_a_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # config 48, 50
+    caplog.set_level(logging.INFO)
+    async with opened(tmp_path / "c") as world:
+        client = await world.connect()
+        assert (await registered(client, seed={"n": 1}))["value"] == {"n": 1}
+        await put(client, {"n": 2})
+        await follows(client)
+        caplog.clear()
+        assert (await registered(client, seed={"n": 1}))["value"] == {"n": 2}
+        assert (await told(client))["event_type"] == "configuration:registered"
+        assert caplog.text.count("the stored value is in force") == caplog.text.count("WARNING") == 1
+        caplog.clear()
+        assert (await registered(client, seed={"n": 3}))["value"] == {"n": 3}
+        assert (await told(client))["event_type"] == "configuration:registered"
+        event = await told(client)
+        assert (event["event_type"], event["old_value"], event["new_value"]) == (
+            "configuration:updated",
+            {"n": 2},
+            {"n": 3},
+        )
+        assert caplog.text.count("has changed and is in force now") == 1
+        assert "WARNING" not in caplog.text
+        assert (await client.error("configuration::register", {**ENTRY, "seed": {"n": "x"}}))[
+            "code"
+        ] == "SCHEMA_INVALID"
+        assert await get(client) == {"n": 3}
 
 
 # --- triggers ---------------------------------------------------------------------------------------------------------
@@ -384,8 +455,7 @@ async def test_an_edit_by_hand_is_told(tmp_path: Path) -> None:
         await follows(client, configuration_id="shop")
         file = tmp_path / "c" / "shop.yaml"
         file.write_text(file.read_text().replace('"n": 1', "n: ${X:7}  # by hand"))
-        with trio.fail_after(5):
-            event = await told(client)
+        event = await told(client)
         assert (event["event_type"], event["old_value"], event["new_value"]) == (
             "configuration:updated",
             {"n": 1},
@@ -439,9 +509,9 @@ async def test_an_edit_that_cannot_be_used_changes_nothing(
         await registered(client, {"n": 1})
         await follows(client)
         (tmp_path / "c" / "shop.yaml").write_text(text)
-        with trio.fail_after(10):
-            while said not in caplog.text:  # noqa: ASYNC110  a log has no event
-                await trio.sleep(0.02)
+        (tmp_path / "c" / "shop-2.yaml").write_text("value: {}\n")  # noticed no earlier, and looked at later
+        assert (await told(client))["id"] == "shop-2"
+        assert said in caplog.text
         assert "the former value stays in force" in caplog.text.partition(said)[2]
         assert await client.fence() == []
         assert await get(client) == {"n": 1}

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 from http_rig import Answer, Client
-from serve_process import environment, free_port, serving
+from serve_process import DEADLINE, environment, free_port, serving
 from wire_client import Client as Worker
 from wire_client import World, open_world
 
@@ -19,6 +19,7 @@ from iii_trio.modules.http import HttpConfig, HttpModule
 from iii_trio.modules.http.entry import http_entry
 from iii_trio.protocol import Payload
 from iii_trio.settings import json_schema, structure_config
+from iii_trio.testing import MemoryNetwork
 
 BLOCK = {"host": "127.0.0.1", "port": 0}
 
@@ -135,6 +136,21 @@ async def test_without_a_block_the_defaults_are_stored(tmp_path: Path) -> None:
     assert (entry.initial["port"], entry.initial["host"], entry.initial["default_timeout"]) == (3111, "0.0.0.0", 30_000)
     assert structure_config(HttpConfig, entry.initial) == HttpConfig()
     assert entry.block is None
+
+
+async def test_a_block_that_is_written_later_is_a_change(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # http 7
+    caplog.set_level(logging.INFO)
+    block = {"host": "127.0.0.1", "port": 4711}
+    async with open_shop(tmp_path, {}, network=MemoryNetwork()) as shop:
+        assert shop.world.engine.addresses["http"] == ("0.0.0.0", 3111)
+    async with open_shop(tmp_path, block, network=MemoryNetwork()) as shop:
+        assert "its block in the configuration file has changed and is in force now" in caplog.text
+        assert shop.world.engine.addresses["http"] == ("127.0.0.1", 4711)
+        assert await shop.stored() == block
+    for said in ({}, block):  # nothing, or what it said before
+        async with open_shop(tmp_path, said, network=MemoryNetwork()) as shop:
+            assert await shop.stored() == block
 
 
 async def test_a_limit_of_zero_is_served_as_one_and_refused_at_run_time(caplog: pytest.LogCaptureFixture) -> None:
@@ -297,7 +313,7 @@ async def test_another_port_by_hand(tmp_path: Path) -> None:
         file = tmp_path / "iii-http.yaml"
         value, seed, rest = file.read_text().partition("seed:")
         file.write_text(value.replace("port: 0", f"port: {later}") + seed + rest)
-        with trio.fail_after(5):
+        with trio.fail_after(DEADLINE):
             await wait_refused(former)
         assert shop.port == later
         assert (await shop.ask()).status == 200

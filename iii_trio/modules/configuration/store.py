@@ -22,8 +22,8 @@ def canonical(value: Json) -> bytes:
 class Stored:
     """What is kept of an entry. The schema is not: whoever owns the entry registers it with every start.
 
-    `seed` is the block of the configuration file that the value was taken from, None if it was not: a block that
-    differs from it is a newer wish (4.4).
+    `seed` is the block that the configuration file had when the value was stored first, or had last; empty if it had none,
+    None if nobody knows: a block that differs from it is a newer wish (4.4).
     """
 
     id: str

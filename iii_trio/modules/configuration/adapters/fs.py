@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,6 +16,7 @@ from iii_trio.modules.configuration.store import ENTRY_ID, ConfigurationAdapter,
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import AdapterDataError, AdapterUnavailable
 
+from .files import replace_file, sync_directory
 from .watch import Watch
 from .yaml_text import dump_yaml
 
@@ -35,6 +35,11 @@ _ASIDE: Final = ".unreadable"
 
 class ForeignFileError(AdapterDataError):
     """A YAML file that is no entry: people keep others in a directory of this name."""
+
+
+def entry_path(directory: Path, entry_id: str) -> Path:
+    """The file of an entry."""
+    return directory / f"{entry_id}.yaml"
 
 
 @asynccontextmanager
@@ -118,7 +123,7 @@ class FsConfiguration:
         return sorted(path.stem for path in self.directory.glob("*.yaml") if ENTRY_ID.fullmatch(path.stem))
 
     def _path(self, entry_id: str) -> Path:
-        return self.directory / f"{entry_id}.yaml"
+        return entry_path(self.directory, entry_id)
 
     def _read(self, entry_id: str) -> Stored | None:
         path = self._path(entry_id)
@@ -137,12 +142,12 @@ class FsConfiguration:
         text = dump_yaml(_document(entry, path))
         self._make_directory()
         self._keep_unreadable(entry.id, path)
-        _replace(path, text)
+        replace_file(path, text.encode())
 
     def _make_directory(self) -> None:
         if not self.directory.is_dir():
             self.directory.mkdir(parents=True, exist_ok=True)
-            _sync(self.directory.parent)
+            sync_directory(self.directory.parent)
 
     def _keep_unreadable(self, entry_id: str, path: Path) -> None:
         """A file with a slip of the pen in it is somebody's work: it is moved aside, not overwritten."""
@@ -156,38 +161,16 @@ class FsConfiguration:
     def _delete(self, entry_id: str) -> None:
         self._path(entry_id).unlink(missing_ok=True)
         if self.directory.is_dir():
-            _sync(self.directory)
+            sync_directory(self.directory)
 
     def _migrate(self, legacy: Path) -> None:
         for old in sorted(legacy.glob("*.yaml")) if legacy.is_dir() else ():
             new = self.directory / old.name
             if ENTRY_ID.fullmatch(old.stem) and not new.exists():
                 self._make_directory()
-                _replace(new, old.read_text(encoding="utf-8"))
+                replace_file(new, old.read_bytes())
                 old.unlink()
                 _log.info("%s is now %s", old, new)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a file in the place of another so that after a crash one of the two is there, whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600  # values may be secrets
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _document(entry: Stored, path: Path) -> dict[str, Json]:
