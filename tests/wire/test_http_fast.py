@@ -62,6 +62,10 @@ async def test_http_1_0_is_kept_alive_when_asked(autojump_clock: MockClock) -> N
         await client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert (await client.read())["connection"] == "close"
         assert await client.ends()
+        torn = Client(await listener.connect())
+        await torn.send(b"GET / HTTP/1.0\r\nconnection: keep-alive, close\r\n\r\n")
+        assert (await torn.read())["connection"] == "close"
+        assert await torn.ends()
 
 
 async def test_a_client_is_invited_when_its_body_is_wanted(autojump_clock: MockClock) -> None:
