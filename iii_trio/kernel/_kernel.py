@@ -40,6 +40,8 @@ class KernelStatistics:
     refused: int
     services: int
     channels: ChannelStatistics
+    resting_runners: int
+    """Tasks among the running invocations that wait for the next handler."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -138,4 +140,5 @@ class Kernel:
             self.bus.refused,
             self.services.statistics(),
             self.channels.statistics(),
+            self.bus.runners.resting,
         )

@@ -42,8 +42,9 @@ from ._wire import (
 )
 from .clock import Ids
 from .functions import Call, Function, FunctionRegistry, Handler, function_member
-from .invocations import STOPPED, Invocation, Ledger, Limits
+from .invocations import STOPPED, Answer, Invocation, Ledger, Limits
 from .labels import shown
+from .runners import Runners
 from .workers import DEFAULT_NAMESPACE, Owner, Worker, check_namespace
 
 _log = logging.getLogger("iii_trio.bus")
@@ -91,6 +92,11 @@ class Bus:
     refused: int = 0
     _clerk: Owner = attrs.field(factory=lambda: Owner("enqueue"))
     """Who hands calls to the queue, or to a middleware."""
+
+    runners: Runners = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.runners = Runners(self.invocations, self._run, self._ended)
 
     # --- calls of workers -------------------------------------------------------------------------------------------
 
@@ -228,6 +234,51 @@ class Bus:
         row.answer, row.traceparent, row.baggage = waiter.answer, traceparent, baggage
         await self._dispatch(row, Payload.of(payload), metadata)
         return await waiter.wait()
+
+    def submit(
+        self,
+        function_id: str,
+        pieces: Sequence[bytes],
+        answer: Answer,
+        *,
+        namespace: str,
+        metadata: Payload | None,
+        traceparent: str,
+        baggage: str | None,
+    ) -> bool:
+        """Call a function for somebody inside the engine who has no task that waits; `answer` is called with the outcome.
+
+        `pieces` is the payload's JSON text. False, and no effect, if this would have to wait or cannot be: `invoke` then
+        waits, or says why. It does what `invoke` does, in one piece (see `pass_on`).
+        """
+        function, rows = self.functions.find(namespace, function_id), self.ledger.rows
+        if function is None or not function.owner.available or len(rows) >= self.limits.in_all:
+            return False
+        row = Invocation(self.ids.new(), function, answer=answer)
+        if function.handler is None:
+            return self._submit_to_worker(row, pieces, metadata, traceparent, baggage)
+        call = Call(function_id, row.id, Payload(Raw(b"".join(pieces))), metadata, None, traceparent, baggage)
+        try:
+            row.child = self.runners.start_soon(row, call)
+        except SupervisorStopped:
+            return False
+        self.ledger.open(row)
+        return True
+
+    def _submit_to_worker(
+        self, row: Invocation, pieces: Sequence[bytes], metadata: Payload | None, traceparent: str, baggage: str | None
+    ) -> bool:
+        function = row.function
+        executor = function.owner
+        if not isinstance(executor, Worker) or executor.closing or executor.outlet is None or executor.outlet.is_full:
+            return False
+        extra = extra_members(None, ABSENT if metadata is None else metadata.raw, traceparent, baggage)
+        size = ENVELOPE + len(function.invoke_member) + sum(map(len, pieces)) + len(extra)
+        if (executor.receive_limit is not None and size > executor.receive_limit) or not executor.outlet.has_room(size):
+            return False
+        self.ledger.open(row)
+        executor.outlet.send((INVOKE, row.id.encode(), function.invoke_member, *pieces, extra, b"}"), size)
+        return True
 
     async def notify(
         self,

@@ -209,8 +209,8 @@ class Channel:
         return {"channel_id": self.id, "access_key": self.key, "direction": direction}
 
     def ref_text(self, direction: Direction) -> bytes:
-        """The same as JSON; ids and keys need no escaping."""
-        return f'{{"channel_id":"{self.id}","access_key":"{self.key}","direction":"{direction}"}}'.encode()
+        """The same as JSON."""
+        return _ref_text(self.id, self.key, direction)
 
     @property
     def is_used(self) -> bool:
@@ -319,6 +319,26 @@ class Channel:
             self._registry.forget(self)
 
 
+@attrs.define(eq=False)
+class Promise:
+    """Ids and a key for two channels that are made when somebody comes to open one: most are never opened."""
+
+    first_id: str
+    second_id: str
+    key: str
+    keep: Callable[[Channel, Channel], object]
+    """Called with both once they are made."""
+
+    def ref_text(self, first: Direction, second: Direction) -> tuple[bytes, bytes]:
+        """What an SDK needs to open an end of the first, and of the second one, as JSON."""
+        return _ref_text(self.first_id, self.key, first), _ref_text(self.second_id, self.key, second)
+
+
+def _ref_text(channel_id: str, key: str, direction: Direction) -> bytes:
+    """A reference as JSON; ids and keys need no escaping."""
+    return f'{{"channel_id":"{channel_id}","access_key":"{key}","direction":"{direction}"}}'.encode()
+
+
 @attrs.define(eq=False, repr=False)
 class ChannelRegistry:
     """Every channel of the engine by id; all listeners share it (10.1). Owned by no task but for its sweep."""
@@ -327,6 +347,7 @@ class ChannelRegistry:
     _ids: Ids
     limits: ChannelLimits = attrs.field(factory=ChannelLimits)
     _channels: dict[str, Channel] = attrs.field(factory=dict)  # in the order of creation
+    _promised: dict[str, Promise] = attrs.field(factory=dict)
     _items: int = 0
     _size: int = 0
     _created: int = 0
@@ -344,21 +365,54 @@ class ChannelRegistry:
         """A channel that lives until `forget` or `Channel.end`, for whoever knows when that is. Raises Overloaded."""
         return self._add(DEFAULT_BUFFER, math.inf)
 
+    def promise(self, keep: Callable[[Channel, Channel], object]) -> Promise:
+        """Two channels as `mint` makes them, but not before one of them is to be opened; until then `withdraw` ends them.
+
+        Raises Overloaded.
+        """
+        self._check_room(2)
+        new = self._ids.new
+        promise = Promise(new(), new(), new(), keep)
+        self._promised[promise.first_id] = self._promised[promise.second_id] = promise
+        self._created += 2
+        return promise
+
+    def withdraw(self, promise: Promise) -> None:
+        """Let nobody open what was promised. Without effect once it was kept."""
+        self._promised.pop(promise.first_id, None)
+        self._promised.pop(promise.second_id, None)
+
     def _add(self, buffer_size: int, expires_at: float) -> Channel:
-        if len(self._channels) >= self.limits.channels:
-            raise Overloaded(
-                f"there are {len(self._channels)} channels; use those that exist, or wait until some expire"
-            )
+        self._check_room(1)
         channel = Channel(self._ids.new(), self._ids.new(), buffer_size, expires_at, self)
         self._channels[channel.id] = channel
         self._created += 1
         return channel
 
+    def _check_room(self, wanted: int) -> None:
+        if len(self._channels) + len(self._promised) + wanted > self.limits.channels:
+            raise Overloaded(
+                f"there are {len(self._channels) + len(self._promised)} channels; use those that exist, or wait until some expire"
+            )
+
     def find(self, channel_id: str, key: str) -> Channel | None:
         """The channel of this id, if the key fits; the comparison takes the same time for every wrong key."""
-        channel = self._channels.get(channel_id)
-        known = channel.key if channel is not None else ""
-        return channel if hmac.compare_digest(known.encode(), key.encode("utf-8", "surrogateescape")) else None
+        known = self._channels.get(channel_id) or self._promised.get(channel_id)
+        right = known.key if known is not None else ""
+        if not hmac.compare_digest(right.encode(), key.encode("utf-8", "surrogateescape")):
+            return None
+        if isinstance(known, Promise):
+            self._keep(known)
+        return self._channels.get(channel_id)
+
+    def _keep(self, promise: Promise) -> None:
+        self.withdraw(promise)
+        first, second = (
+            Channel(channel_id, promise.key, DEFAULT_BUFFER, math.inf, self)
+            for channel_id in (promise.first_id, promise.second_id)
+        )
+        self._channels[first.id], self._channels[second.id] = first, second
+        promise.keep(first, second)
 
     def forget(self, channel: Channel) -> None:
         """Let nobody open an end from now on; those that are open go on. Safe to repeat."""
@@ -385,7 +439,8 @@ class ChannelRegistry:
 
     def statistics(self) -> ChannelStatistics:
         """Counts, for monitoring and leak tests."""
-        return ChannelStatistics(len(self._channels), self._items, self._size, self._created, self._expired)
+        known = len(self._channels) + len(self._promised)
+        return ChannelStatistics(known, self._items, self._size, self._created, self._expired)
 
 
 def source_of(data: bytes) -> Source:

@@ -9,6 +9,7 @@ import trio
 
 _VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 _EPOCH_OF_TESTS = 1_750_000_000.0
+_DRAWN = 4_096  # digits
 
 
 class Clock(Protocol):
@@ -47,14 +48,27 @@ class TrioClock:
         return trio.current_time()
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Ids:
-    """Makes UUIDv4 texts. `SystemRandom` in production (worker ids and tokens must not be guessed), seeded in tests."""
+    """Makes UUIDv4 texts. `SystemRandom` in production (worker ids and tokens must not be guessed), seeded in tests.
+
+    Chance is drawn for many ids at once: from the operating system each draw costs more than the id.
+    """
 
     random: Random = attrs.field(factory=SystemRandom)
+    _digits: str = attrs.field(default="", init=False, repr=False)
+    _at: int = attrs.field(default=0, init=False, repr=False)
+
+    def digits(self, count: int) -> str:
+        """So many hexadecimal digits in lower case, none of which is ever given out again. At most 4,096."""
+        at, self._at = self._at, self._at + count
+        if self._at > len(self._digits):
+            self._digits = f"{self.random.getrandbits(4 * _DRAWN):0{_DRAWN}x}"
+            at, self._at = 0, count
+        return self._digits[at : self._at]
 
     def new(self) -> str:
         """A fresh lower-case hyphenated UUIDv4."""
-        digits = f"{self.random.getrandbits(128):032x}"
+        digits = self.digits(32)
         variant = _VARIANTS[digits[16]]
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

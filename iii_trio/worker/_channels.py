@@ -16,6 +16,8 @@ Item = bytes | str
 Ref = Mapping[str, str]
 MAX_ITEM: Final = 16 << 20
 _MARK: Final = b'"access_key"'
+_REF: Final = ("channel_id", "access_key", "direction")
+_INNER: Final = frozenset({dict, list})
 
 
 class ReadEnd(Protocol):
@@ -183,19 +185,24 @@ class Channel:
 
 
 def live_value(payload: Payload, ends: Ends) -> Json:
-    """The decoded payload, with a live end in the place of every reference in it, at any depth (10.1)."""
+    """The decoded payload, with a live end in the place of every reference in it, at any depth (10.1).
+
+    The payload's own value is changed: it is handed to one consumer.
+    """
     value = payload.value
     return _live(value, ends) if _MARK in bytes(payload.raw) else value  # a look that spares nearly all the walk
 
 
 def _live(value: Any, ends: Ends) -> Any:
-    if type(value) is list:
-        return [_live(item, ends) for item in value]
-    if type(value) is not dict:
-        return value
-    if all(type(value.get(name)) is str for name in ("channel_id", "access_key", "direction")):
-        if value["direction"] == "read":
-            return ChannelReader(value, ends)
-        if value["direction"] == "write":
-            return ChannelWriter(value, ends)
-    return {key: _live(item, ends) for key, item in value.items()}
+    if type(value) is dict:
+        if "access_key" in value and all(type(value.get(name)) is str for name in _REF):
+            if value["direction"] == "read":
+                return ChannelReader(value, ends)
+            if value["direction"] == "write":
+                return ChannelWriter(value, ends)
+        for key, item in value.items():
+            if type(item) in _INNER:  # most values are neither
+                value[key] = _live(item, ends)
+    elif type(value) is list:
+        value[:] = [_live(item, ends) for item in value]
+    return value

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from iii_trio.kernel import Ids
 from iii_trio.modules.http.request import (
     decode_headers,
     decode_query,
@@ -167,23 +168,25 @@ def test_the_request_object_has_exactly_the_members_of_the_specification() -> No
     ],
 )
 def test_a_good_traceparent_goes_on_and_a_bad_one_counts_as_absent(parent: str, expected: str | None) -> None:
-    made = "00-0013aef600000000000000000000002a-000000000000002a-01"
-    chance = Chance((0x13AEF6 << 160) | (42 << 64) | 42)
-    assert trace_context({"traceparent": parent, "baggage": "a=1, b=2"}, chance) == (expected or made, "a=1, b=2")
-    assert trace_context({}, chance) == (made, None)
+    ids = Ids(Fours())
+    trace, baggage = trace_context({"traceparent": parent, "baggage": "a=1, b=2"}, ids)
+    assert (trace, baggage) == (expected or f"00-{'4' * 31}1-{'4' * 15}1-01", "a=1, b=2")
+    assert trace_context({}, ids) == (f"00-{'4' * 31}1-{'4' * 15}1-01", None)
 
 
 def test_the_ids_of_a_new_trace_are_never_zero() -> None:
-    assert trace_context({}, Chance(0))[0] == f"00-{1:032x}-{1:016x}-01"
+    assert trace_context({}, Ids(Zeros()))[0] == f"00-{1:032x}-{1:016x}-01"
 
 
-class Chance(Random):
-    """Random bits that a test knows."""
-
-    def __init__(self, bits: int) -> None:
-        super().__init__(0)
-        self.bits = bits
+class Zeros(Random):
+    """Chance that gives nothing."""
 
     def getrandbits(self, k: int, /) -> int:
-        assert k == 192
-        return self.bits
+        return 0 * k
+
+
+class Fours(Random):
+    """Chance that gives one digit."""
+
+    def getrandbits(self, k: int, /) -> int:
+        return int("4" * (k // 4), 16)

@@ -170,15 +170,14 @@ async def test_refusals_of_the_engine_are_503(autojump_clock: MockClock) -> None
 async def test_a_result_that_cannot_be_read_is_an_internal_error(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    async def broken(*_: object) -> None:
-        await trio.lowlevel.checkpoint()
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug of ours")
 
     async with serving() as rig:
-        rig.route("/a", {"body": 1})
+        rig.route("/a", {"body": 1, "headers": {"x-a": "b"}})
         client = await rig.connect()
         with monkeypatch.context() as patch:
-            patch.setattr(Gateway, "_call", broken)
+            patch.setattr(Gateway, "plain", broken)
             answer = await client.ask("GET", "/a")
         error = answer.json["error"]
         assert (answer.status, error["code"], error["message"]) == (500, "INTERNAL_ERROR", "internal server error")

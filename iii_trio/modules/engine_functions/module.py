@@ -52,6 +52,7 @@ class EngineFunctionsModule:
             kernel.functions.add(built_in.function(self.owner))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kernel.channels.sweep, name="channels/sweep")
+            nursery.start_soon(kernel.bus.runners.sweep, name="runners/sweep")
             self._workers = Feeds(kernel.bus, nursery, WorkerEvents(kernel), WORKER_FEED_LIMIT)
             self._functions = Feeds(kernel.bus, nursery, FunctionEvents(kernel, nursery), FUNCTION_FEED_LIMIT)
             serve = kernel.triggers.serve

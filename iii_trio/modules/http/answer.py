@@ -21,6 +21,11 @@ _NO_BODY: Final = frozenset({204, 304})
 _OWNED: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date"})
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 CRASHED: Final = Response(500, close=True)
+_JOINED: Final = 16 * 1024
+"""Bytes of a body up to which it is joined with its head: cheaper than a second piece."""
+
+_REMEMBERED: Final = 256
+_LONGEST: Final = 4 * 1024
 
 
 @attrs.define(eq=False)
@@ -100,6 +105,45 @@ def encode_head(response: Response, framing: Framing, date: bytes, connection: b
     lines.append(b"date: %b\r\n\r\n" % date)
     head = b"".join(lines)
     return head if head.count(b"\n") == head.count(b"\r") == len(lines) + 1 else None
+
+
+@attrs.define(eq=False)
+class Answers:
+    """Whole answers as bytes. What many have in common, status line and fields, is encoded once."""
+
+    dates: Dates
+    _heads: dict[tuple[int, Headers], bytes | None] = attrs.field(factory=dict)
+
+    def encode(self, response: Response, connection: bytes) -> list[bytes] | None:
+        """The pieces of an answer without a stream to an HTTP/1.1 request that is no HEAD; `connection` as in `encode_head`.
+
+        None if it is one that has to be encoded in the long way.
+        """
+        key = (response.status, response.headers)
+        head = self._heads[key] if key in self._heads else self._remember(key)
+        if head is None:
+            return None
+        body = response.body
+        last = b"%bdate: %b\r\n\r\n" % (connection and b"connection: %b\r\n" % connection, self.dates.current())
+        if len(body) > _JOINED:
+            return [b"%bcontent-length: %d\r\n%b" % (head, len(body), last), body]
+        return [b"%bcontent-length: %d\r\n%b%b" % (head, len(body), last, body)]
+
+    def _remember(self, key: tuple[int, Headers]) -> bytes | None:
+        status, headers = key
+        if len(self._heads) >= _REMEMBERED:
+            self._heads.clear()
+        lines = [STATUS_LINES.get(status, b""), *(b"%b: %b\r\n" % field for field in headers)]
+        head = b"".join(lines)
+        is_common = (
+            status not in _NO_BODY
+            and all(lines)
+            and len(head) <= _LONGEST
+            and _OWNED.isdisjoint(name for name, _ in headers)
+            and head.count(b"\n") == head.count(b"\r") == len(lines)
+        )
+        self._heads[key] = head if is_common else None
+        return self._heads[key]
 
 
 def encode_refusal(status: int, date: bytes) -> bytes:

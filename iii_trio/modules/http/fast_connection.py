@@ -8,17 +8,19 @@ from typing import Final
 import attrs
 import trio
 
-from iii_trio.sockets import BROKEN, ByteStream, SocketStream
+from iii_trio.sockets import BROKEN, ByteStream, SocketStream, without_first
 
-from .answer import CONTINUE, CRASHED, LAST_CHUNK, Dates, Framing, abandon, encode_head, encode_refusal, framing_of
+from .answer import CONTINUE, CRASHED, LAST_CHUNK, Answers, Framing, abandon, encode_head, encode_refusal, framing_of
 from .fast_body import Body, no_body
 from .fast_inbound import Inbound
-from .fast_outbound import Outbound
+from .fast_outbound import Outbound, Pieces
 from .head import Head, Refused, read_head
-from .seam import Request, RequestHandler, Response, ServerLimits, StreamBroken
+from .seam import FindShortcut, Pending, Request, RequestHandler, Response, ServerLimits, Shortcut, StreamBroken
 
 _log = logging.getLogger("iii_trio.http")
 _NOT_WAITING: Final = math.inf
+_REMEMBERED: Final = 4 * 1024
+"""Bytes of the longest head that is kept to be compared with the next one."""
 
 
 @attrs.frozen(eq=False)
@@ -26,9 +28,29 @@ class Shared:
     """What all connections of a server share."""
 
     handler: RequestHandler
+    find_shortcut: FindShortcut | None
     limits: ServerLimits
-    dates: Dates
+    answers: Answers
     stop: trio.Event
+
+
+@attrs.define(eq=False)
+class _Known:
+    """The head that came last: clients often send the same again."""
+
+    head: Head
+    text: bytes
+    shortcut: Shortcut | None = None
+
+
+@attrs.frozen(eq=False)
+class _Outgoing:
+    """What is to be sent of an answer: all of it, or what the socket did not take at once."""
+
+    goes_on: bool
+    pieces: Pieces = ()
+    size: int = 0
+    response: Response | None = None
 
 
 @attrs.define(eq=False)
@@ -54,6 +76,20 @@ class FastConnection:
     _says_goodbye: bool = attrs.field(default=False, init=False)
     """Whether the client may still be reading a last answer when the connection closes."""
 
+    _known: "_Known | None" = attrs.field(default=None, init=False)
+    _pending: Pending | None = attrs.field(default=None, init=False)
+    """A request on its shortcut, until its answer comes."""
+
+    _outgoing: "_Outgoing | None" = attrs.field(default=None, init=False)
+    """What has come for this task to send."""
+
+    _interrupt: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    """Cancelled to have this task send something; renewed when that has happened."""
+
+    _answered: trio.Event | None = attrs.field(default=None, init=False)
+    _has_ended: bool = attrs.field(default=False, init=False)
+    """Whether the client sends no more, while it waits for an answer."""
+
     def __attrs_post_init__(self) -> None:
         self._inbound = Inbound(self._stream, self._client_left)
         self._outbound = Outbound(self._stream, self._shared.limits.write_timeout)
@@ -70,13 +106,15 @@ class FastConnection:
         except Exception as error:  # noqa: BLE001  # the connection boundary: its failure is its own
             _log.error("an HTTP connection failed", exc_info=error)
         finally:
+            if self._pending is not None:
+                self._pending.abandon()
             self._stream.close()
 
     # --- what the server asks for -----------------------------------------------------------------------------------
 
     def close_if_idle(self) -> None:
         """Close now unless a request is being answered."""
-        if self._due != _NOT_WAITING:
+        if self._due != _NOT_WAITING and self._pending is None:
             self._scope.cancel(reason="the server stops")
 
     def limit_last_words(self, deadline: float) -> None:
@@ -85,12 +123,17 @@ class FastConnection:
 
     def look(self, now: float) -> None:
         """End a wait that has taken too long; watch whether the client of a request that takes long is still there."""
-        if self._due == _NOT_WAITING:
-            if self._looked_at == self._turn and self._inbound.may_be_watched:
-                self._inbound.watch(self._nursery)
+        if self._pending is None and self._due != _NOT_WAITING:
+            if self._due <= now:
+                self._scope.cancel(reason="no request came in time")
+        elif self._looked_at != self._turn:
             self._looked_at = self._turn
-        elif self._due <= now:
-            self._scope.cancel(reason="no request came in time")
+        elif self._pending is not None and self._due <= now:
+            self._pending.expire()
+        elif self._has_ended:
+            self._client_left()
+        elif self._inbound.may_be_watched:
+            self._inbound.watch(self._nursery)
 
     def _client_left(self) -> None:
         self._scope.cancel(reason="the client is gone")
@@ -98,24 +141,38 @@ class FastConnection:
     # --- requests ---------------------------------------------------------------------------------------------------
 
     async def _converse(self) -> None:
-        idle_timeout = self._shared.limits.idle_timeout
-        self._due = trio.current_time() + idle_timeout
-        while (head := await self._next_head()) is not None:
-            self._due, self._is_answering = _NOT_WAITING, False
-            self._turn += 1
-            self._inbound.use(head.end)
-            if not await self._answer(head):
-                return
-            self._due = trio.current_time() + idle_timeout
+        goes_on = True
+        self._await_request()
+        while goes_on:
+            self._interrupt = trio.CancelScope()
+            with self._interrupt:
+                await self._take_requests()
+            goes_on = self._outgoing is not None and await self._send_outgoing(self._outgoing)
 
-    async def _next_head(self) -> Head | None:
+    def _await_request(self) -> None:
+        self._due = trio.current_time() + self._shared.limits.idle_timeout
+
+    async def _take_requests(self) -> None:
+        """Answer requests until there are no more; cancelled by the answer to one of them that this task has to send."""
+        goes_on = has_waited = True
+        while goes_on and (head := await self._next_head(has_waited=has_waited)) is not None:
+            self._turn += 1
+            if has_waited := self._hand_over(head):
+                goes_on = await self._wait_for_more()
+                continue
+            self._due, self._is_answering = _NOT_WAITING, False
+            self._inbound.use(head.end)
+            if goes_on := await self._answer(head):
+                self._await_request()
+
+    async def _next_head(self, *, has_waited: bool) -> Head | None:
         """Wait for the next request; None if none comes. A head that is not taken is answered here."""
         inbound, limits, seen = self._inbound, self._shared.limits, 0
-        if not inbound.is_empty:
+        if not (has_waited or inbound.is_empty):
             await trio.lowlevel.checkpoint()  # a client that sends ahead must not keep others waiting
         while True:
             if not inbound.is_empty:
-                head = read_head(inbound.data, inbound.at, inbound.at + seen, limits)
+                head = self._read_head(seen)
                 if isinstance(head, Refused):
                     await self._refuse(head.status)
                     return None
@@ -127,10 +184,102 @@ class FastConnection:
             if not await inbound.more():
                 return None
 
+    def _read_head(self, seen: int) -> Head | Refused | None:
+        """The head of the next request; if it is the one before again, that one."""
+        inbound, known = self._inbound, self._known
+        if known is not None and inbound.data.startswith(known.text, inbound.at):
+            known.head.end = inbound.at + len(known.text)
+            return known.head
+        head = read_head(inbound.data, inbound.at, inbound.at + seen, self._shared.limits)
+        self._known = None
+        if isinstance(head, Head) and head.end - inbound.at <= _REMEMBERED:
+            self._known = _Known(head, bytes(inbound.data[inbound.at : head.end]))
+        return head
+
+    # --- requests on their shortcut ---------------------------------------------------------------------------------
+
+    def _hand_over(self, head: Head) -> bool:
+        """Begin with a request whose answer will come to `respond`; False, and no effect, if it has to be answered here."""
+        known, find, data = self._known, self._shared.find_shortcut, self._inbound.data
+        if find is None or known is None or head.length < 0 or head.expects_continue or head.version != "1.1":
+            return False
+        end = head.end + head.length
+        if len(data) < end:
+            return False
+        way = known.shortcut
+        if way is None or not way.is_current:
+            client = self._stream.peer_address or ""
+            way = find(Request(head.method, head.path, head.query, head.headers, no_body, head.version, client))
+            known.shortcut = way
+        self._pending = None if way is None else way.take(bytes(data[head.end : end]), self)
+        if way is None or self._pending is None:
+            return False
+        self._due = trio.current_time() + way.timeout
+        self._inbound.use(end)
+        return True
+
+    async def _wait_for_more(self) -> bool:
+        """Wait for the client's next bytes, which come after the answer unless it sends ahead; False if none come."""
+        inbound = self._inbound
+        if inbound.is_empty and not await inbound.more():
+            self._has_ended = True
+        if self._pending is not None or self._outgoing is not None:
+            self._answered = trio.Event()
+            await self._answered.wait()
+        return not self._has_ended
+
+    def respond(self, response: Response) -> None:
+        """Send the answer to the request on its shortcut: at once where that is possible, else in the connection's task."""
+        assert self._known is not None
+        self._pending, self._due = None, _NOT_WAITING
+        goes_on = self._known.head.keep_alive and not (response.close or self._shared.stop.is_set())
+        pieces = None
+        if response.stream is None:
+            pieces = self._shared.answers.encode(response, b"" if goes_on else b"close")
+        if pieces is None:
+            self._leave_to_task(_Outgoing(goes_on, response=response))
+            return
+        size = sum(map(len, pieces))
+        try:
+            sent = self._stream.send_nowait(pieces, size)
+        except BROKEN:
+            self._client_left()
+            return
+        if sent != size:
+            self._leave_to_task(_Outgoing(goes_on, without_first(pieces, sent), size - sent))
+        elif goes_on:
+            self._await_request()
+            if self._answered is not None:
+                self._answered.set()
+                self._answered = None
+        else:
+            self._says_goodbye = True
+            self._scope.cancel(reason="the last answer is out")
+
+    def _leave_to_task(self, outgoing: "_Outgoing") -> None:
+        self._outgoing = outgoing
+        self._interrupt.cancel(reason="there is something to send")
+
+    async def _send_outgoing(self, outgoing: "_Outgoing") -> bool:
+        """Send what `respond` has left; False if the connection ends."""
+        assert self._known is not None
+        self._is_answering, goes_on = True, outgoing.goes_on
+        if outgoing.response is not None:
+            goes_on = await self._send(outgoing.response, self._known.head, goes_on=goes_on)
+        else:
+            await self._outbound.send(outgoing.pieces, outgoing.size)
+        self._outgoing = None
+        self._says_goodbye = not goes_on
+        if goes_on:
+            self._await_request()
+        return goes_on and not self._has_ended
+
+    # --- requests that are answered here ----------------------------------------------------------------------------
+
     async def _refuse(self, status: int) -> None:
         self._due, self._is_answering = _NOT_WAITING, True
         if status:
-            answer = encode_refusal(status, self._shared.dates.current())
+            answer = encode_refusal(status, self._shared.answers.dates.current())
             self._says_goodbye = True
             await self._outbound.send((answer,), len(answer))
 
@@ -167,7 +316,7 @@ class FastConnection:
         framing = framing_of(response, is_head=head.method == "HEAD", version=head.version)
         goes_on = goes_on and not framing.ends_connection
         connection = b"close" if not goes_on else b"keep-alive" if head.version == "1.0" else b""
-        data = encode_head(response, framing, self._shared.dates.current(), connection)
+        data = encode_head(response, framing, self._shared.answers.dates.current(), connection)
         if data is None:
             _log.error("a header field of the answer to %s %r has a line end in it", head.method, head.path)
             response.release()

@@ -8,10 +8,10 @@ import trio
 
 from iii_trio.sockets import own_stream
 
-from .answer import Dates
+from .answer import Answers, Dates
 from .fast_connection import FastConnection, Shared
 from .listening import Listening
-from .seam import Listeners, RequestHandler, ServerLimits
+from .seam import FindShortcut, Listeners, RequestHandler, ServerLimits
 
 _LOOK_EVERY: Final = 0.25
 _RECEIVE_SIZE: Final = 64 * 1024
@@ -40,10 +40,11 @@ class FastServer:
         listeners: Listeners,
         handler: RequestHandler,
         *,
+        find_shortcut: FindShortcut | None = None,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer."""
-        shared = Shared(handler, self.limits, Dates(self.now), self._listening.stop)
+        shared = Shared(handler, find_shortcut, self.limits, Answers(Dates(self.now)), self._listening.stop)
         buffer = memoryview(bytearray(_RECEIVE_SIZE))
 
         def converse(stream: trio.abc.Stream, nursery: trio.Nursery) -> FastConnection:

@@ -62,7 +62,10 @@ class Gateway:
     config: HttpConfig
     routes: RouteTable
     stopping: bool = False
-    _cors: CorsPolicy = attrs.field(init=False)
+    is_retired: bool = attrs.field(default=False, init=False)
+    """Whether another one, by other settings, has taken its place."""
+
+    cors: CorsPolicy = attrs.field(init=False)
     _slots: trio.Semaphore = attrs.field(init=False)
     _middleware: tuple[str, ...] = attrs.field(init=False)
     _request_ids: RequestIds | None = attrs.field(default=None, init=False)
@@ -71,7 +74,7 @@ class Gateway:
 
     def __attrs_post_init__(self) -> None:
         config = self.config
-        self._cors = CorsPolicy.of(config.cors)
+        self.cors = CorsPolicy.of(config.cors)
         self._slots = trio.Semaphore(config.slots)
         self._middleware = config.middleware_ids
         if config.request_id_header is not None:
@@ -91,52 +94,62 @@ class Gateway:
         gateway = Gateway(self.kernel, config, self.routes, self.stopping)
         if config.slots == self.config.slots:
             gateway._slots = self._slots
+        self.is_retired = True
         return gateway
+
+    @property
+    def asks_first(self) -> bool:
+        """Whether something comes before the functions of all routes."""
+        return bool(self._middleware) or self._request_ids is not None
+
+    def take_slot(self) -> bool:
+        """Take a slot if requests are answered at all and one is free; `free_slot` gives it back."""
+        if self.stopping or self.kernel.bus.draining:
+            return False
+        try:
+            self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            return False
+        return True
+
+    def free_slot(self) -> None:
+        """Let the next request in."""
+        self._slots.release()
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises. Cancelled, it leaves the function running and drops the result."""
-        origin = next((value for name, value in request.headers if name == b"origin"), None)
+        origin = request.origin
         if request.method == "OPTIONS":
-            return self._cors.preflight(origin, self._allowed(request.path))
+            return self.cors.preflight(origin, self._allowed(request.path))
         request_id = None
         try:
             if self._request_ids is not None:
                 request, request_id = self._request_ids.ensure(request)
             answer = await self._in_turn(request)
         except Exception as error:  # noqa: BLE001  # the request boundary: our own bug must not cost the connection
-            error_id = self._error_id()
-            _log.error(
-                "%s %s failed, error_id %s",
-                shown(request.method),
-                shown(request.path.decode("latin-1")),
-                error_id,
-                exc_info=error,
-            )
-            answer = answers.crash_response(error_id)
+            answer = self.crashed(request, error)
         if answer is not answers.GATEWAY_TIMEOUT:
-            answer = self._cors.apply(answer, origin)
+            answer = self.cors.apply(answer, origin)
         if self._request_ids is not None and request_id is not None:
             answer = self._request_ids.echo(answer, request_id)
         return answer
 
     async def _in_turn(self, request: Request) -> Response:
         """Wait for a slot, in the order of arrival and without a deadline; then answer within `default_timeout` (D-21)."""
-        if self.stopping or self.kernel.bus.draining:
-            return answers.shutting_down()
-        try:
-            self._slots.acquire_nowait()  # a round of the scheduler less than waiting for what is free
-        except trio.WouldBlock:
+        if not self.take_slot():  # a round of the scheduler less than waiting for what is free
+            if self.stopping or self.kernel.bus.draining:
+                return answers.shutting_down()
             await self._slots.acquire()
         progress = Progress()
         try:
             with trio.move_on_after(self.config.timeout):
                 return await self._answer(request, progress)
         finally:
-            self._slots.release()
+            self.free_slot()
         return progress.late
 
     async def _answer(self, request: Request, progress: Progress) -> Response:
-        match = self._find(request)
+        match = self.find(request)
         if match is None:
             return await self._unmatched(request, progress)
         log_request(request, match.route, trust_proxy=self.config.trust_proxy)
@@ -145,11 +158,12 @@ class Gateway:
         except BodyLimitError as error:
             return answers.too_large(error.limit)
         except InvocationError as error:
-            return self._failed(error, match.route, progress)
+            return self.failed(error, match.route, progress.calling)
 
     # --- which route ------------------------------------------------------------------------------------------------
 
-    def _find(self, request: Request) -> Match | None:
+    def find(self, request: Request) -> Match | None:
+        """The route of a request, None if there is none."""
         match = self.routes.match(request.method, request.path)
         if match is None and self.config.ignore_trailing_slash:
             match = self.routes.match(request.method, other_slash(request.path))
@@ -190,7 +204,7 @@ class Gateway:
         """All middleware, the condition, and the handler; the first that has an answer ends it (8). Raises InvocationError."""
         headers = decode_headers(request.headers)
         route = match.route
-        traceparent, baggage = trace_context(headers, self.kernel.ids.random)
+        traceparent, baggage = trace_context(headers, self.kernel.ids)
         invoke = partial(self.kernel.bus.invoke, namespace=route.namespace, traceparent=traceparent, baggage=baggage)
         visit = Visit(match, request, headers, invoke, progress)
         everywhere = self._middleware if middleware is None else middleware
@@ -258,31 +272,45 @@ class Gateway:
                     raise
             else:
                 if not (result.is_null or written.is_decided):
-                    return self._plain(result, route)
+                    return self.plain(result, route)
             await written.wait_decided()
         return channels.respond()
 
-    def _plain(self, result: Payload, route: Route) -> Response:
+    def plain(self, result: Payload, route: Route) -> Response:
+        """The answer for what a function has returned, which is not null. Raises OutputRejected."""
         value = result.value
         if not answers.is_answer(value) and not route.warned:
             route.warned = True
             _log.warning("the result of %s has no `body`; its callers over HTTP get {}", shown(route.function_id))
         return answers.plain_response(value, route.default_status)
 
-    def _failed(self, error: InvocationError, route: Route, progress: Progress) -> Response:
+    def failed(self, error: InvocationError, route: Route, function_id: str) -> Response:
+        """The answer when a call has failed."""
         answer = answers.error_response(error, self._error_id())
         if answer.status == 500:
             _log.error(
                 "%s %s: %s failed with %s: %s, answer %s\n%s",
                 route.method,
                 shown(route.path),
-                shown(progress.calling),
+                shown(function_id),
                 shown(error.code),
                 shown(error.message),
                 shown(bytes(answer.body).decode()),
                 shown_lines(error.stacktrace or ""),
             )
         return answer
+
+    def crashed(self, request: Request, error: Exception) -> Response:
+        """The answer when the engine itself has failed."""
+        error_id = self._error_id()
+        _log.error(
+            "%s %s failed, error_id %s",
+            shown(request.method),
+            shown(request.path.decode("latin-1")),
+            error_id,
+            exc_info=error,
+        )
+        return answers.crash_response(error_id)
 
     def _error_id(self) -> str:
         """Up to 12 hex digits of the clock, which the answer and the log share (7.3)."""

@@ -13,7 +13,7 @@ from .config import TlsConfig
 from .hypercorn_connection import Connection
 from .hypercorn_protocol import Settings, hypercorn_config
 from .listening import Listening
-from .seam import Listeners, RequestHandler, ServerLimits
+from .seam import FindShortcut, Listeners, RequestHandler, ServerLimits
 
 
 @attrs.define(eq=False)
@@ -45,6 +45,7 @@ class HypercornServer:
         listeners: Listeners,
         handler: RequestHandler,
         *,
+        find_shortcut: FindShortcut | None = None,  # noqa: ARG002  # it needs a task for each request anyway
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer."""

@@ -18,6 +18,7 @@ from .entry import may_replace, waiting_keys
 from .gateway import Gateway
 from .routes import RouteTable
 from .seam import HttpServer, Request, Response
+from .shortcut import FunctionShortcut
 from .site import Network, Site
 from .triggers import ALIAS, DESCRIPTION, REQUEST_FORMAT, RESPONSE_FORMAT, TRIGGER_FORMAT, TYPE, Binder
 
@@ -122,7 +123,7 @@ class HttpModule:
         host = config.host.strip("[]")
         open_server = self.open_server or SERVERS[config.server]
         site = Site(open_server(kernel, config), self.network)
-        bound = await self._sites.start(site.run, host, self._port(kernel, config), self.handle)
+        bound = await self._sites.start(site.run, host, self._port(kernel, config), self.handle, self.find_shortcut)
         former, self._site = self._site, site
         self.address = config.host, bound
         kernel.services.register(ADDRESS_SERVICE, self.address)
@@ -140,6 +141,10 @@ class HttpModule:
     async def handle(self, request: Request) -> Response:
         """Answer a request by the settings of this moment, which it keeps to its end."""
         return await self._gateway.handle(request)
+
+    def find_shortcut(self, request: Request) -> FunctionShortcut | None:
+        """The short way of requests with this head, by the settings of this moment."""
+        return FunctionShortcut.find(self._gateway, request)
 
     async def apply(self, config: HttpConfig) -> None:
         """Take new settings into force, all of them or none: the log says why not (3.4).

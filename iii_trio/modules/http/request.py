@@ -3,12 +3,12 @@
 import json
 import math
 import re
-from random import Random
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from iii_trio.kernel import Ids
 from iii_trio.protocol import Payload, encode_json
 from iii_trio.protocol.errors import OutputRejected
 
@@ -17,7 +17,6 @@ from .seam import Headers
 
 _NULL: Final = b"null"
 _DEEPEST: Final = 127
-_SPAN_MASK: Final = (1 << 64) - 1
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _RUN: Final = re.compile(rb"\[+|\]+")
@@ -58,6 +57,11 @@ def request_payload(
     match: Match, method: str, query: bytes, headers: dict[str, str], body: bytes, more: bytes = b""
 ) -> Payload:
     """The request object; `body` is JSON text and goes in as it is. So do `more` members, each with a comma before it."""
+    return Payload(msgspec.Raw(b"%b%b%b}" % (payload_head(match, method, query, headers), body, more)))
+
+
+def payload_head(match: Match, method: str, query: bytes, headers: dict[str, str]) -> bytes:
+    """The text of the request object up to its body."""
     members = {
         "method": method,
         "path": match.path,
@@ -66,7 +70,7 @@ def request_payload(
         "headers": headers,
         "trigger": {"type": "http", "path": match.path, "method": method},
     }
-    return Payload(msgspec.Raw(b'%b,"body":%b%b}' % (encode_json(members)[:-1], body, more)))
+    return encode_json(members)[:-1] + b',"body":'
 
 
 def is_json(headers: dict[str, str]) -> bool:
@@ -132,15 +136,21 @@ def _double(text: str) -> float:
     return value
 
 
-def trace_context(headers: dict[str, str], random: Random) -> tuple[str, str | None]:
+def trace_context(headers: dict[str, str], ids: Ids) -> tuple[str, str | None]:
     """`traceparent` and `baggage` for every call of a request (15.1).
 
     A good `traceparent` goes on sampled. A bad one counts as absent: then a trace begins here.
     """
+    return given_trace(headers) or new_trace(ids), headers.get("baggage") or None
+
+
+def given_trace(headers: dict[str, str]) -> str | None:
+    """The `traceparent` to pass on if the client gave a good one."""
     parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-    traceparent = f"{parent[1]}01{parent[2] or ''}" if parent else _new_trace(random.getrandbits(192))
-    return traceparent, headers.get("baggage") or None
+    return f"{parent[1]}01{parent[2] or ''}" if parent else None
 
 
-def _new_trace(bits: int) -> str:
-    return f"00-{bits >> 64 or 1:032x}-{bits & _SPAN_MASK or 1:016x}-01"
+def new_trace(ids: Ids) -> str:
+    """A `traceparent` for a trace that begins here; a last digit of 1 keeps both of its ids from being zero."""
+    digits = ids.digits(46)
+    return f"00-{digits[:31]}1-{digits[31:]}1-01"

@@ -18,6 +18,8 @@ _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _REFUSED: Final = frozenset({Overloaded.code, ModuleUnavailable.code, ShuttingDown.code})
 GATEWAY_TIMEOUT: Final = Response(504)
+JSON_ANSWER: Final = Response(200, (_JSON_TYPE,))
+"""What every answer with a JSON body and no headers of its own has in common."""
 
 
 def plain_response(result: Json, default_status: int = 200) -> Response:

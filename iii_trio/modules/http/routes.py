@@ -106,6 +106,11 @@ class Route:
         self.key = f"{self.method} {self.path.lstrip('/') or '/'}"
 
     @property
+    def asks_first(self) -> bool:
+        """Whether something is called before its function."""
+        return bool(self.middleware) or self.condition_function_id is not None
+
+    @property
     def catches_all(self) -> bool:
         """Whether it takes all that remains of a path."""
         return isinstance(self.segments[-1], CatchAll)

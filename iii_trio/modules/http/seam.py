@@ -50,6 +50,11 @@ class Request:
         """The body's size as the client announces it, None without `content-length`."""
         return next((int(value) for name, value in self.headers if name == b"content-length"), None)
 
+    @property
+    def origin(self) -> bytes | None:
+        """The value of `origin`, None without it."""
+        return next((value for name, value in self.headers if name == b"origin"), None)
+
     async def read_body(self, limit: int) -> bytes:
         """Wait for the whole body. Raises BodyLimitError as soon as more than `limit` bytes are announced or there."""
         pieces: list[bytes] = []
@@ -98,6 +103,51 @@ RequestHandler = Callable[[Request], Awaitable[Response]]
 """Answers one request. Runs in the connection's task, is cancelled with it, and never raises an `Exception`."""
 
 
+class Client(Protocol):
+    """Who has sent a request, for the one who answers it without a task that waits."""
+
+    def respond(self, response: Response) -> None:
+        """Send the answer. Called once, by any task; never waits, never raises an `Exception`."""
+        ...
+
+
+class Pending(Protocol):
+    """A request whose answer will come."""
+
+    def expire(self) -> None:
+        """Its time is up: the client is answered now."""
+        ...
+
+    def abandon(self) -> None:
+        """The client has gone; it is not answered any more. Safe to repeat."""
+        ...
+
+
+class Shortcut(Protocol):
+    """Answers requests with one and the same head, by fewer steps than the handler."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it may be used still. Once it may not, it never may again."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds a request may take; then the server calls `expire`, soon after."""
+        ...
+
+    def take(self, body: bytes, client: Client) -> Pending | None:
+        """Begin with a request whose body is there whole. None, and no effect, if the handler has to answer it.
+
+        Never waits, never raises an `Exception`. The client is answered later, never before this returns.
+        """
+        ...
+
+
+FindShortcut = Callable[[Request], Shortcut | None]
+"""Finds the shortcut for requests with this head, if there is one."""
+
+
 @attrs.frozen
 class ServerLimits:
     """What a server takes from a peer (http.md 13); times in seconds, sizes in bytes."""
@@ -121,9 +171,12 @@ class HttpServer(Protocol):
         listeners: Listeners,
         handler: RequestHandler,
         *,
+        find_shortcut: FindShortcut | None = None,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer.
+
+        `find_shortcut` is for servers that can do without a task that waits for the answer; others leave it.
 
         `task_status.started()` is called once connections are accepted. The listeners are closed in any case;
         cancellation cuts every connection.

@@ -8,7 +8,7 @@ import trio
 
 from iii_trio.protocol.errors import IIIError
 
-from .seam import HttpServer, Listeners, RequestHandler
+from .seam import FindShortcut, HttpServer, Listeners, RequestHandler
 
 _CLOSE_BUDGET: Final = 1.0
 _DRAIN_BUDGET: Final = 10.0
@@ -51,6 +51,7 @@ class Site:
         host: str,
         port: int,
         handler: RequestHandler,
+        find_shortcut: FindShortcut,
         *,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -61,7 +62,8 @@ class Site:
         listeners = await self._bind(host, port)
         try:
             with self._scope:
-                await self.server.serve(listeners, handler, task_status=_Bound(task_status, self.network, listeners))
+                bound = _Bound(task_status, self.network, listeners)
+                await self.server.serve(listeners, handler, find_shortcut=find_shortcut, task_status=bound)
         finally:
             with trio.move_on_after(_CLOSE_BUDGET, shield=True):
                 for listener in listeners:

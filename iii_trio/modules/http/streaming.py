@@ -20,6 +20,7 @@ from .seam import BodyLimitError, Request, Response, StreamBroken
 _log = logging.getLogger("iii_trio.http")
 _AHEAD: Final = 64 * 1024
 _STATUSES: Final = range(100, 600)
+NO_WRITER: Final = "whoever was to write the answer has gone"
 
 
 def has_body(headers: dict[str, str]) -> bool:
@@ -122,6 +123,9 @@ class StreamedAnswer:
     interrupt: Callable[[], object] = lambda: None
     """Called when `is_decided` becomes true, in the writer's task."""
 
+    abandoned: Callable[[], object] = lambda: None
+    """Called when the writer dies before it has written a byte, in its task."""
+
     _first: bytes | None = None
     _settled: trio.Event = attrs.field(factory=trio.Event)
 
@@ -140,6 +144,13 @@ class StreamedAnswer:
         if self._first is not None or not self._reader.broken:
             self.is_decided = True
             self.interrupt()
+        else:
+            self.abandoned()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the writer died before it had written a byte."""
+        return self._settled.is_set() and not self.is_decided
 
     def _take(self, item: Item) -> None:
         if not item.is_text:
@@ -167,7 +178,7 @@ class StreamedAnswer:
         """Wait until it is decided. Raises WorkerDisconnected if the writer died before it had written a byte."""
         await self._settled.wait()
         if not self.is_decided:
-            raise WorkerDisconnected("whoever was to write the answer has gone")
+            raise WorkerDisconnected(NO_WRITER)
 
     @property
     def is_empty(self) -> bool:

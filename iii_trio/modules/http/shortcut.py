@@ -1,0 +1,223 @@
+"""The short way of the common request (http.md 8): nothing to wait for before its function is called, and no task that waits for the outcome."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from iii_trio.kernel import Channel
+from iii_trio.kernel.channels import Promise, source_of
+from iii_trio.protocol import Payload, encode_json, is_null
+from iii_trio.protocol.errors import InvocationError, Overloaded, WorkerDisconnected, from_error_body
+from iii_trio.protocol.messages import ABSENT, InvocationResult
+
+from . import response as answers
+from .openapi import DOCUMENT
+from .request import decode_headers, given_trace, is_json, json_text, new_trace, payload_head
+from .request_log import log_request
+from .routes import Route
+from .seam import Client, Headers, Request, Response
+from .streaming import NO_WRITER, RequestChannels, has_body
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
+
+_SHORTEST_TIMEOUT: Final = 5.0
+"""Seconds. The server keeps the deadlines of requests on this way by looking around now and then; shorter ones get a timer."""
+
+_OTHERS: Final = frozenset({"HEAD", "OPTIONS"})
+"""Methods whose answers are made in another way."""
+
+
+@attrs.define(eq=False)
+class FunctionShortcut:
+    """How requests with one and the same head are answered; worked out once, since clients often ask the same again.
+
+    Args:
+      gateway: by whose settings.
+      request: a request with this head.
+      route: where it leads, by the routes as they were after so many `changes`.
+      beginning: the request object up to its body.
+      headers: those of an answer that gives none of its own.
+    """
+
+    _gateway: "Gateway"
+    request: Request
+    route: Route
+    _changes: int
+    _beginning: bytes
+    _is_json: bool
+    _traceparent: str | None
+    _baggage: str | None
+    headers: Headers
+
+    @classmethod
+    def find(cls, gateway: "Gateway", request: Request) -> "FunctionShortcut | None":
+        """The short way of a request; None if something has to be waited for before its function can be called."""
+        if gateway.asks_first or gateway.config.timeout < _SHORTEST_TIMEOUT or request.method in _OTHERS:
+            return None
+        match = gateway.find(request)
+        if match is None or match is DOCUMENT or match.route.asks_first:
+            return None
+        headers = decode_headers(request.headers)
+        takes_json = is_json(headers)
+        if (request.declared_length or 0) > gateway.config.body_in_memory or (not takes_json and has_body(headers)):
+            return None
+        return cls(
+            gateway,
+            request,
+            match.route,
+            gateway.routes.changes,
+            payload_head(match, request.method, request.query, headers),
+            takes_json,
+            given_trace(headers),
+            headers.get("baggage") or None,
+            gateway.cors.apply(answers.JSON_ANSWER, request.origin).headers,
+        )
+
+    @property
+    def timeout(self) -> float:
+        """Seconds until the answer is 504."""
+        return self._gateway.config.timeout
+
+    @property
+    def is_current(self) -> bool:
+        """Whether settings and routes are still those that this was worked out by."""
+        return self._changes == self._gateway.routes.changes and not self._gateway.is_retired
+
+    def take(self, body: bytes, client: Client) -> "PendingCall | None":
+        """Call the function for one request. None, and no effect, if it cannot be called just now."""
+        gateway = self._gateway
+        if not gateway.take_slot():
+            return None
+        log_request(self.request, self.route, trust_proxy=gateway.config.trust_proxy)
+        call = PendingCall(self, gateway, client, body)
+        if not self._submit(call, json_text(body) if self._is_json else b"null"):
+            call.abandon()
+            return None
+        return call
+
+    def _submit(self, call: "PendingCall", text: bytes) -> bool:
+        route, kernel = self.route, self._gateway.kernel
+        try:
+            refs = call.promise_channels()
+        except Overloaded:
+            return False
+        return kernel.bus.submit(
+            route.function_id,
+            (self._beginning, text, refs, b"}"),
+            call.take,
+            namespace=route.namespace,
+            metadata=route.metadata,
+            traceparent=self._traceparent or new_trace(kernel.ids),
+            baggage=self._baggage,
+        )
+
+
+@attrs.define(eq=False)
+class PendingCall:
+    """A request whose function has been called. What comes of it is told to the client, once; nobody waits for it in a task."""
+
+    _way: FunctionShortcut
+    _gateway: "Gateway"
+    _client: Client
+    _body: bytes
+    _promise: Promise | None = None
+    _channels: RequestChannels | None = None
+    _is_over: bool = False
+    _has_returned: bool = False
+
+    def promise_channels(self) -> bytes:
+        """The members of the request object that refer to its channels (6.1). Raises Overloaded."""
+        self._promise = self._gateway.kernel.channels.promise(self._keep)
+        first, second = self._promise.ref_text("read", "write")
+        return b',"request_body":%b,"response":%b' % (first, second)
+
+    def _keep(self, body: Channel, response: Channel) -> None:
+        """Somebody comes to open a channel."""
+        self._channels = channels = RequestChannels(self._gateway.kernel.channels, None, body, response)
+        body.feed(source_of(self._body))
+        channels.answer.status = self._way.route.default_status
+        channels.interrupt_with(self._decided)
+        channels.answer.abandoned = self._written_off
+
+    # --- what may come of it ----------------------------------------------------------------------------------------
+
+    def take(self, outcome: InvocationResult) -> None:
+        """The function has returned, or failed. Without a result the client waits on for what is written (9.3)."""
+        if self._is_over:
+            return
+        if outcome.error is not None:
+            self._fail(from_error_body(outcome.error))
+        elif outcome.result is not ABSENT and not is_null(outcome.result):
+            self._answer(partial(self._plain, Payload(outcome.result)))
+        else:
+            self._has_returned = True
+            if self._channels is not None and self._channels.answer.is_abandoned:
+                self._written_off()
+
+    def expire(self) -> None:
+        """The time is up."""
+        self._respond(answers.GATEWAY_TIMEOUT)
+
+    def abandon(self) -> None:
+        """The client has gone; the function goes on. Safe to repeat."""
+        if not self._is_over:
+            self._end()
+            self._release()
+
+    def _decided(self) -> None:
+        """The function has written an answer."""
+        if not self._is_over and self._channels is not None:
+            self._answer(self._streamed)
+
+    def _written_off(self) -> None:
+        """Whoever was to write the answer has gone before the first byte."""
+        if self._has_returned and not self._is_over:
+            self._fail(WorkerDisconnected(NO_WRITER))
+
+    # --- the answer -------------------------------------------------------------------------------------------------
+
+    def _answer(self, make: Callable[[], Response]) -> None:
+        try:
+            self._respond(make())
+        except InvocationError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001  # the request boundary, as in `Gateway.handle`
+            self._respond(self._with_grants(self._gateway.crashed(self._way.request, error)))
+
+    def _fail(self, error: InvocationError) -> None:
+        route = self._way.route
+        self._respond(self._with_grants(self._gateway.failed(error, route, route.function_id)))
+
+    def _plain(self, result: Payload) -> Response:
+        value, route = result.value, self._way.route
+        if type(value) is dict and "body" in value and "headers" not in value:
+            status = answers.read_status(value, route.default_status)
+            if status >= 200:
+                return Response(status, self._way.headers, encode_json(value["body"]))
+        return self._with_grants(self._gateway.plain(result, route))
+
+    def _streamed(self) -> Response:
+        assert self._channels is not None
+        return self._with_grants(self._channels.respond())
+
+    def _with_grants(self, response: Response) -> Response:
+        return self._gateway.cors.apply(response, self._way.request.origin)
+
+    def _respond(self, response: Response) -> None:
+        self._end()
+        if response.stream is None:
+            self._release()
+        self._client.respond(response)
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._gateway.free_slot()
+
+    def _release(self) -> None:
+        if self._channels is not None:
+            self._channels.release()
+        elif self._promise is not None:
+            self._gateway.kernel.channels.withdraw(self._promise)
