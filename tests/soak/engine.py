@@ -17,7 +17,6 @@ from iii_trio import Engine, open_engine
 
 from .watch import Sample
 
-
 CONFIG = {"workers": [{"name": "iii-worker-manager"}, {"name": "iii-http", "config": {"host": "127.0.0.1", "port": 0}}]}
 
 

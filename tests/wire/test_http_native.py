@@ -33,9 +33,8 @@ class Site:
     async def route(self, function: Any) -> None:
         """Have a function answer `POST /f`."""
         self.worker.function("shop::f")(function)
-        triggers = self.world.engine.kernel.triggers
         await self.worker.register_trigger("http", "shop::f", {"api_path": "f", "http_method": "POST"})
-        await eventually(lambda: any(one.function_id == "shop::f" for one in triggers.live))
+        await self.worker.trigger("engine::workers::list", {})  # answered once the route is in force
 
     async def wait_released(self) -> None:
         """No call runs, and nothing is left of the channels of any request."""

@@ -69,17 +69,10 @@ class Round:
 
         for path, method in (("odd", "POST"), ("down", "GET"), ("up", "POST")):
             await worker.register_trigger("http", f"soak::{path}", {"api_path": path, "http_method": method})
-        while await self.ask("POST", "/up") == 404:  # the last of them
-            await trio.sleep(0.01)
+        await worker.trigger("engine::workers::list", {})  # answered once all of that is in force
 
     async def connect(self) -> Client:
         return Client(await trio.open_tcp_stream("127.0.0.1", self.place.http_port))
-
-    async def ask(self, method: str, path: str) -> int:
-        """The status of an answer."""
-        client = await self.connect()
-        async with client.stream:
-            return (await client.ask(method, path)).status
 
     async def upload(self) -> None:
         client = await self.connect()
