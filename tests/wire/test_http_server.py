@@ -640,6 +640,23 @@ async def test_over_tcp_a_refused_upload_still_shows_its_answer() -> None:
                 nursery.cancel_scope.cancel()
 
 
+async def test_over_tcp_a_body_that_breaks_while_its_answer_is_sent_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with trio.fail_after(10):
+        async with serving(network=TcpNetwork()) as rig:
+            rig.route("/up", {"body": "x" * (16 << 20)}, "POST")
+            client = await rig.connect()
+            await client.send(b"POST /up HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            answer = await client.read_head()
+            await client.send(b"no chunk\r\n")  # the answer does not fit into the buffers of the system
+            size = len(client._buffer)
+            while piece := await client.stream.receive_some(1 << 20):
+                size += len(piece)
+            assert size == int(answer["content-length"])
+            assert not caplog.records
+
+
 async def send_all_quietly(client: Client, data: bytes) -> None:
     try:
         await client.send(data)
