@@ -3,7 +3,8 @@
 from ._kernel import Kernel, KernelStatistics, NameConflict
 from .access import MetadataRule, PatternRule, Policy, Rule, Session
 from .bus import DEFERRED, Bus
-from .channels import Channel, ChannelLimits, ChannelRegistry, ChannelStatistics, EndTaken, Item
+from .channel_registry import ChannelLimits, ChannelRegistry, ChannelStatistics
+from .channels import Channel, EndTaken, Item
 from .clock import Clock, Ids, SystemClock, TrioClock
 from .events import KernelEvents
 from .functions import Call, Function, FunctionRegistry, Handler, OwnershipConflict

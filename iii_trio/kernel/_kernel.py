@@ -9,7 +9,7 @@ from iii_trio.protocol.errors import IIIError
 from iii_trio.protocol.messages import Announcement
 
 from .bus import Bus
-from .channels import ChannelLimits, ChannelRegistry, ChannelStatistics
+from .channel_registry import ChannelLimits, ChannelRegistry, ChannelStatistics
 from .clock import Clock, Ids, SystemClock
 from .events import KernelEvents
 from .functions import FunctionRegistry, FunctionStatistics

@@ -1,6 +1,7 @@
 """The two hot messages as pieces around a payload that is passed on as it came (wire-protocol 2.6, 2.7, 5.2, 5.7)."""
 
 import re
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ RESULT_MEMBER = b',"result":'
 _RESULT_ENVELOPE = len(RESULT) + len(RESULT_MEMBER) + 1
 _NULL_SIZE = len(b"null")
 OBJECT, QUOTE = b'{"'
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+is_canonical = _CANONICAL.fullmatch
+"""Whether a text is a UUID in lower case with hyphens."""
+
 _EMPTY = re.compile(rb"\{\s*\}")
 CALLER_KEY = b'"_caller_worker_id"'
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
@@ -134,3 +139,13 @@ def result_pieces(
 def too_large(size: int, limit: int) -> ErrorBody:
     """The error for a message that the receiving SDK cannot read (1.2)."""
     return ErrorBody(PayloadTooLarge.code, f"the message has {size} bytes, the receiving SDK reads at most {limit}")
+
+
+def canonical_id(text: str) -> str | None:
+    """The canonical form of a UUID given in upper case, without hyphens or in braces; None for other text."""
+    if is_canonical(text):
+        return text
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None

@@ -1,13 +1,10 @@
 """The bus: routes every invocation to whoever runs its function (wire-protocol 5). A plain object, owned by no task."""
 
 import logging
-import re
-import uuid
 from collections.abc import Sequence
 from functools import partial
 
 import attrs
-import trio
 from msgspec import Raw
 
 from actors import DynamicSupervisor, Exit, SupervisorStopped
@@ -22,7 +19,6 @@ from iii_trio.protocol.errors import (
     Overloaded,
     PayloadTooLarge,
     ShuttingDown,
-    from_error_body,
     to_error_body,
 )
 from iii_trio.protocol.messages import ABSENT, Enqueue, InvocationResult, InvokeFunction, Void
@@ -33,8 +29,10 @@ from ._wire import (
     INVOKE,
     OBJECT,
     QUOTE,
+    canonical_id,
     extra_members,
     invoke_pieces,
+    is_canonical,
     onward_baggage,
     result_pieces,
     splice_caller,
@@ -42,14 +40,12 @@ from ._wire import (
 )
 from .clock import Ids
 from .functions import Call, Function, FunctionRegistry, Handler, function_member
-from .invocations import STOPPED, Answer, Invocation, Ledger, Limits
+from .invocations import STOPPED, Answer, Invocation, Ledger, Limits, Waiter
 from .labels import shown
 from .runners import Runners
 from .workers import DEFAULT_NAMESPACE, Owner, Worker, check_namespace
 
 _log = logging.getLogger("iii_trio.bus")
-_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_is_canonical = _CANONICAL.fullmatch
 ENQUEUE_FUNCTION = "engine::queue::enqueue"
 
 
@@ -58,25 +54,6 @@ class Deferred:
 
 
 DEFERRED = Deferred()
-
-
-@attrs.define(eq=False)
-class _Waiter:
-    """Somebody inside the engine who waits for one outcome."""
-
-    event: trio.Event = attrs.field(factory=trio.Event)
-    outcome: InvocationResult | None = None
-
-    def answer(self, outcome: InvocationResult) -> None:
-        self.outcome = outcome
-        self.event.set()
-
-    async def wait(self) -> Payload:
-        await self.event.wait()
-        assert self.outcome is not None
-        if self.outcome.error is not None:
-            raise from_error_body(self.outcome.error)
-        return Payload(self.outcome.result if self.outcome.result is not ABSENT else Raw(b"null"))
 
 
 @attrs.define(eq=False)
@@ -118,7 +95,7 @@ class Bus:
             or self.draining
             or len(rows) >= self.limits.in_all
             or len(caller.calling) >= self.limits.per_caller
-            or not _is_canonical(name)
+            or not is_canonical(name)
         ):
             return False
         where = DEFAULT_NAMESPACE if message.namespace is None else message.namespace
@@ -229,7 +206,7 @@ class Bus:
         Raises InvocationError with the code a worker would see. Cancelling the wait abandons the reply, not the
         handler: what was accepted runs to its end.
         """
-        waiter = _Waiter()
+        waiter = Waiter()
         row = self._enter(function_id, namespace, caller)
         row.answer, row.traceparent, row.baggage = waiter.answer, traceparent, baggage
         await self._dispatch(row, Payload.of(payload), metadata)
@@ -277,7 +254,7 @@ class Bus:
         if (executor.receive_limit is not None and size > executor.receive_limit) or not executor.outlet.has_room(size):
             return False
         self.ledger.open(row)
-        executor.outlet.send((INVOKE, row.id.encode(), function.invoke_member, *pieces, extra, b"}"), size)
+        executor.outlet.send_joined((INVOKE, row.id.encode(), function.invoke_member, *pieces, extra, b"}"), size)
         return True
 
     async def notify(
@@ -347,7 +324,7 @@ class Bus:
             raise Overloaded(f"{self.limits.in_all} invocations are in flight")
         if wanted_id is None:
             return Invocation(self.ids.new(), function, caller)
-        known = wanted_id if _CANONICAL.fullmatch(wanted_id) else canonical_id(wanted_id)
+        known = wanted_id if is_canonical(wanted_id) else canonical_id(wanted_id)
         own = known if known is not None and known not in rows else self.ids.new()
         return Invocation(own, function, caller, known or wanted_id or None)
 
@@ -428,13 +405,3 @@ class Bus:
         except InvocationError as error:
             raise EnqueueFailed(f"{error.code}: {error.message}") from error
         return {"messageReceiptId": receipt}
-
-
-def canonical_id(text: str) -> str | None:
-    """The canonical form of a UUID given in upper case, without hyphens or in braces; None for other text."""
-    if _CANONICAL.fullmatch(text):
-        return text
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        return None

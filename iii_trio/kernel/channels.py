@@ -1,21 +1,18 @@
 """Data channels (wire-protocol 10): items from one writer to one reader, in order, bounded; a socket or the engine at each end."""
 
-import hmac
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 import trio
 from msgspec import Struct
 
-from iii_trio.protocol.errors import IIIError, Overloaded
+from iii_trio.protocol.errors import IIIError
 
-from .clock import Clock, Ids
+if TYPE_CHECKING:
+    from .channel_registry import ChannelRegistry
 
-DEFAULT_BUFFER: Final = 64
-MAX_BUFFER: Final = 1_024
 PIECE: Final = 64 * 1024
 """Bytes of the largest item that the engine itself makes of a stream of bytes: every SDK can read it (http D-12)."""
 
@@ -36,34 +33,6 @@ class Item(Struct, frozen=True):
 
     data: bytes
     is_text: bool = False
-
-
-@attrs.frozen
-class ChannelLimits:
-    """What channels may hold. Sizes in bytes, times in seconds."""
-
-    channels: int = 65_536
-    """Channels known at once; beyond it a new one is refused with `overloaded`."""
-
-    channel_size: int = 4 * 1024 * 1024
-    """Of the items buffered in one channel; a single item of any legal size fits into an empty one."""
-
-    total_size: int = 256 * 1024 * 1024
-    """Of the items buffered in all channels; beyond it each holds one item, and one without a reader none."""
-
-    unused: float = 300.0
-    sweep: float = 60.0
-
-
-@attrs.frozen
-class ChannelStatistics:
-    """Channels known, what is buffered in them, and how many came and went."""
-
-    open: int
-    items: int
-    size: int
-    created: int
-    expired: int
 
 
 @attrs.define(eq=False, repr=False)
@@ -210,7 +179,7 @@ class Channel:
 
     def ref_text(self, direction: Direction) -> bytes:
         """The same as JSON."""
-        return _ref_text(self.id, self.key, direction)
+        return ref_text(self.id, self.key, direction)
 
     @property
     def is_used(self) -> bool:
@@ -319,128 +288,9 @@ class Channel:
             self._registry.forget(self)
 
 
-@attrs.define(eq=False)
-class Promise:
-    """Ids and a key for two channels that are made when somebody comes to open one: most are never opened."""
-
-    first_id: str
-    second_id: str
-    key: str
-    keep: Callable[[Channel, Channel], object]
-    """Called with both once they are made."""
-
-    def ref_text(self, first: Direction, second: Direction) -> tuple[bytes, bytes]:
-        """What an SDK needs to open an end of the first, and of the second one, as JSON."""
-        return _ref_text(self.first_id, self.key, first), _ref_text(self.second_id, self.key, second)
-
-
-def _ref_text(channel_id: str, key: str, direction: Direction) -> bytes:
+def ref_text(channel_id: str, key: str, direction: Direction) -> bytes:
     """A reference as JSON; ids and keys need no escaping."""
     return f'{{"channel_id":"{channel_id}","access_key":"{key}","direction":"{direction}"}}'.encode()
-
-
-@attrs.define(eq=False, repr=False)
-class ChannelRegistry:
-    """Every channel of the engine by id; all listeners share it (10.1). Owned by no task but for its sweep."""
-
-    _clock: Clock
-    _ids: Ids
-    limits: ChannelLimits = attrs.field(factory=ChannelLimits)
-    _channels: dict[str, Channel] = attrs.field(factory=dict)  # in the order of creation
-    _promised: dict[str, Promise] = attrs.field(factory=dict)
-    _items: int = 0
-    _size: int = 0
-    _created: int = 0
-    _expired: int = 0
-
-    def create(self, buffer_size: int | None = None) -> Channel:
-        """A channel that expires unless both ends are opened within five minutes. Raises Overloaded.
-
-        `buffer_size` counts items; it is brought between 1 and 1,024, 64 unless given (10.1).
-        """
-        size = DEFAULT_BUFFER if buffer_size is None else min(max(buffer_size, 1), MAX_BUFFER)
-        return self._add(size, self._clock.monotonic() + self.limits.unused)
-
-    def mint(self) -> Channel:
-        """A channel that lives until `forget` or `Channel.end`, for whoever knows when that is. Raises Overloaded."""
-        return self._add(DEFAULT_BUFFER, math.inf)
-
-    def promise(self, keep: Callable[[Channel, Channel], object]) -> Promise:
-        """Two channels as `mint` makes them, but not before one of them is to be opened; until then `withdraw` ends them.
-
-        Raises Overloaded.
-        """
-        self._check_room(2)
-        new = self._ids.new
-        promise = Promise(new(), new(), new(), keep)
-        self._promised[promise.first_id] = self._promised[promise.second_id] = promise
-        self._created += 2
-        return promise
-
-    def withdraw(self, promise: Promise) -> None:
-        """Let nobody open what was promised. Without effect once it was kept."""
-        self._promised.pop(promise.first_id, None)
-        self._promised.pop(promise.second_id, None)
-
-    def _add(self, buffer_size: int, expires_at: float) -> Channel:
-        self._check_room(1)
-        channel = Channel(self._ids.new(), self._ids.new(), buffer_size, expires_at, self)
-        self._channels[channel.id] = channel
-        self._created += 1
-        return channel
-
-    def _check_room(self, wanted: int) -> None:
-        if len(self._channels) + len(self._promised) + wanted > self.limits.channels:
-            raise Overloaded(
-                f"there are {len(self._channels) + len(self._promised)} channels; use those that exist, or wait until some expire"
-            )
-
-    def find(self, channel_id: str, key: str) -> Channel | None:
-        """The channel of this id, if the key fits; the comparison takes the same time for every wrong key."""
-        known = self._channels.get(channel_id) or self._promised.get(channel_id)
-        right = known.key if known is not None else ""
-        if not hmac.compare_digest(right.encode(), key.encode("utf-8", "surrogateescape")):
-            return None
-        if isinstance(known, Promise):
-            self._keep(known)
-        return self._channels.get(channel_id)
-
-    def _keep(self, promise: Promise) -> None:
-        self.withdraw(promise)
-        first, second = (
-            Channel(channel_id, promise.key, DEFAULT_BUFFER, math.inf, self)
-            for channel_id in (promise.first_id, promise.second_id)
-        )
-        self._channels[first.id], self._channels[second.id] = first, second
-        promise.keep(first, second)
-
-    def forget(self, channel: Channel) -> None:
-        """Let nobody open an end from now on; those that are open go on. Safe to repeat."""
-        self._channels.pop(channel.id, None)
-
-    async def sweep(self) -> None:
-        """Every minute end the channels that were not used in time; run until cancelled (10.5)."""
-        while True:
-            await trio.sleep(self.limits.sweep)
-            now = self._clock.monotonic()
-            for channel in [one for one in self._channels.values() if one.expires_at <= now and not one.is_used]:
-                self._expired += 1
-                channel.end()
-
-    def count(self, items: int, size: int) -> None:
-        """Note that channels hold so many items and bytes more."""
-        self._items += items
-        self._size += size
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether channels hold as many bytes as they may together."""
-        return self._size >= self.limits.total_size
-
-    def statistics(self) -> ChannelStatistics:
-        """Counts, for monitoring and leak tests."""
-        known = len(self._channels) + len(self._promised)
-        return ChannelStatistics(known, self._items, self._size, self._created, self._expired)
 
 
 def source_of(data: bytes) -> Source:

@@ -7,8 +7,8 @@ import trio
 from msgspec import Raw
 
 from actors import Child
-from iii_trio.protocol import ErrorBody
-from iii_trio.protocol.errors import WorkerDisconnected
+from iii_trio.protocol import ErrorBody, Payload
+from iii_trio.protocol.errors import WorkerDisconnected, from_error_body
 from iii_trio.protocol.messages import ABSENT, InvocationResult
 
 from ._wire import result_pieces
@@ -40,6 +40,25 @@ class Invocation:
     def executor(self) -> Owner:
         """Who runs it."""
         return self.function.owner
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """Somebody inside the engine who waits for one outcome."""
+
+    event: trio.Event = attrs.field(factory=trio.Event)
+    outcome: InvocationResult | None = None
+
+    def answer(self, outcome: InvocationResult) -> None:
+        self.outcome = outcome
+        self.event.set()
+
+    async def wait(self) -> Payload:
+        await self.event.wait()
+        assert self.outcome is not None
+        if self.outcome.error is not None:
+            raise from_error_body(self.outcome.error)
+        return Payload(self.outcome.result if self.outcome.result is not ABSENT else Raw(b"null"))
 
 
 @attrs.frozen

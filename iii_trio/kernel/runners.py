@@ -54,7 +54,7 @@ class Runners:
             runner.resume(row, call, self._context.copy())
             return runner.child
         self._made += 1
-        runner = _Runner((row, call))
+        runner = _Runner((row, call), self._resting)
         runner.child = self._invocations.start_soon(
             self._live, runner, name=f"runner-{self._made}", on_exit=lambda exit_: self._gone(runner, exit_)
         )
@@ -69,7 +69,7 @@ class Runners:
                 if self._rested is not None:
                     self._rested.set()
                     self._rested = None
-                await runner.rest(self._resting.remove)
+                await runner.rest()
 
     async def sweep(self) -> None:
         """End the tasks that are not needed any more; run until cancelled."""
@@ -96,19 +96,20 @@ class _Runner:
     """One task: at work, or resting."""
 
     work: tuple[Invocation, Call] | None
+    _resting: list["_Runner"]
     child: Child = attrs.field(init=False)
     is_unused: bool = False
     _task: trio.lowlevel.Task | None = None
 
-    async def rest(self, leave: Callable[["_Runner"], object]) -> None:
-        """Wait for the next handler. Cancelled, it calls `leave` at once, so that none is given to it any more."""
+    async def rest(self) -> None:
+        """Wait for the next handler. Cancelled, it is at once not among those any more to whom one may be given."""
+        if self._task is None:
+            self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            leave(self)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._resting.remove(self)
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def resume(self, row: Invocation, call: Call, context: Context) -> None:
         """Give a resting task its next handler."""

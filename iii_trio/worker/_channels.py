@@ -16,7 +16,6 @@ Item = bytes | str
 Ref = Mapping[str, str]
 MAX_ITEM: Final = 16 << 20
 _MARK: Final = b'"access_key"'
-_REF: Final = ("channel_id", "access_key", "direction")
 _INNER: Final = frozenset({dict, list})
 
 
@@ -190,19 +189,37 @@ def live_value(payload: Payload, ends: Ends) -> Json:
     The payload's own value is changed: it is handed to one consumer.
     """
     value = payload.value
-    return _live(value, ends) if _MARK in bytes(payload.raw) else value  # a look that spares nearly all the walk
+    marks = bytes(payload.raw).count(_MARK)  # a look that spares nearly all the walk
+    if not marks:
+        return value
+    whole = [value]
+    _enliven(whole, ends, marks)
+    return whole[0]
 
 
-def _live(value: Any, ends: Ends) -> Any:
-    if type(value) is dict:
-        if "access_key" in value and all(type(value.get(name)) is str for name in _REF):
-            if value["direction"] == "read":
-                return ChannelReader(value, ends)
-            if value["direction"] == "write":
-                return ChannelWriter(value, ends)
-        for key, item in value.items():
-            if type(item) in _INNER:  # most values are neither
-                value[key] = _live(item, ends)
-    elif type(value) is list:
-        value[:] = [_live(item, ends) for item in value]
-    return value
+def _enliven(container: Any, ends: Ends, left: int) -> int:
+    """Replace references in a dict or list, those on top first; returns how many of `left` marks are still to be found."""
+    inner = []
+    for key, item in container.items() if type(container) is dict else enumerate(container):
+        if type(item) is dict and "access_key" in item:
+            left -= 1
+            if (end := _end_of(item, ends)) is not None:
+                container[key] = end
+                continue
+        if type(item) in _INNER:
+            inner.append(item)
+    for item in inner:
+        if left <= 0:
+            break
+        left = _enliven(item, ends, left)
+    return left
+
+
+def _end_of(ref: dict[str, Any], ends: Ends) -> ChannelReader | ChannelWriter | None:
+    if type(ref["access_key"]) is str and type(ref.get("channel_id")) is str:
+        match ref.get("direction"):
+            case "read":
+                return ChannelReader(ref, ends)
+            case "write":
+                return ChannelWriter(ref, ends)
+    return None

@@ -1,23 +1,19 @@
 """One run of the bench: see docs/performance.md for what it measures and why so."""
 
 import argparse
-import os
-import platform
-import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import attrs
 import cattrs
 
 from . import http_bench
+from .about import about
 from .idle import measure_idle
-from .processes import ROOT, SHARED_FLOOR, Contestant, Placement, engine, floor, guarded, run_json
+from .processes import ROOT, SHARED_FLOOR, Contestant, Placement, engine, floor, guarded, run_json, say
 from .report import render, render_scaling, render_targets, replace_measured
-from .results import About, InProcess, Results, dump, load
+from .results import InProcess, Results, dump, load
 from .routed import Pace, measure_fairness, measure_routed
 from .scaling import measure_scaling
 from .startup import measure_starts
@@ -26,12 +22,14 @@ from .targets import scaling_targets, targets
 DOCUMENT = ROOT / "docs" / "performance.md"
 RECORD = ROOT / "docs" / "performance" / "results.json"
 QUICK = Pace(rounds=1, warm_up=0.2, seconds=0.6, probe_seconds=2.0, probed=("own",))
-FULL = Pace(rounds=4, warm_up=0.5, seconds=3.0, probe_seconds=8.0)
+FULL = Pace(rounds=4, warm_up=0.5, seconds=3.0)
 _PACKAGES = ("trio", "msgspec", "websockets", "picows", "uvloop")
 
 
 def measure(pace: Pace, *, quick: bool, program: Path | None) -> Results:
     """Everything, saying on stderr what is under way; a quick run leaves access control out."""
+    named = "tests/bench/floor.py" if program is None else f"../shared/perf/{program.name}"
+    where = about(pace.placement, named, _PACKAGES, quick=quick)
     contestants: Sequence[Contestant] = (engine(), floor(program))
     routed_through = contestants if quick else (*contestants, guarded())
     say("start to open ports")
@@ -46,39 +44,7 @@ def measure(pace: Pace, *, quick: bool, program: Path | None) -> Results:
     fairness = measure_fairness(contestants, pace)
     say("registrations with more and more registered")
     scaling = measure_scaling(pace.rounds, pace.placement.router)
-    return Results(about(pace, quick=quick, program=program), routed, fairness, in_process, idle, starts, scaling)
-
-
-def about(pace: Pace, *, quick: bool, program: Path | None) -> About:
-    """What a reader needs to judge the figures."""
-    return About(
-        when=datetime.now(UTC).strftime("%Y-%m-%d"),
-        mode="quick" if quick else "full",
-        commit=_commit(),
-        python=platform.python_version(),
-        packages={name: version(name) for name in _PACKAGES},
-        machine=_processor(),
-        cores=os.cpu_count() or 1,
-        placement="pinned" if pace.placement.router else "left to the scheduler",
-        floor="tests/bench/floor.py" if program is None else f"../shared/perf/{program.name}",
-    )
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def say(what: str) -> None:
-    print(f"measuring: {what}", file=sys.stderr, flush=True)
+    return Results(where, routed, fairness, in_process, idle, starts, scaling)
 
 
 def main() -> int:
@@ -96,7 +62,7 @@ def main() -> int:
     if not options.quick:
         dump(results, RECORD)
         replace_measured(DOCUMENT, render(results))
-    print(render(results) if options.quick else render_targets(results))
+    print(render(results) if options.quick else render_targets(targets(results)))
     return 0 if all(target.is_met for target in targets(results)) else 1
 
 

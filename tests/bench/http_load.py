@@ -83,7 +83,8 @@ def answers(askers: Sequence[Asker]) -> int:
     return sum(asker.answered for asker in askers)
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
+    """The options of a load; times in seconds."""
     parser = argparse.ArgumentParser(description="load an HTTP server with requests")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pid", type=int, required=True, help="the server's process, for its CPU time")
@@ -91,8 +92,8 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--warm-up", type=float, default=0.5)
     parser.add_argument("--seconds", type=float, default=3.0)
-    print(json.dumps(uvloop.run(measure(parser.parse_args()))), flush=True)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(uvloop.run(measure(parse()))), flush=True)

@@ -173,13 +173,15 @@ def _wait_open(process: subprocess.Popen[bytes], ports: Sequence[int], log: IO[b
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and make it."""
+    """Ask a process to end, and make it; what it has written and nobody read is lost."""
     process.terminate()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def run_json(module: str, *arguments: object, cores: Cores = None) -> Any:
@@ -211,6 +213,11 @@ def harvest(process: subprocess.Popen[bytes]) -> Any:
     if process.returncode:
         raise ProcessFailed(f"{process.args!r} failed")
     return last_line(out)
+
+
+def say(what: str) -> None:
+    """Tell who waits what is under way."""
+    print(f"measuring: {what}", file=sys.stderr, flush=True)
 
 
 def last_line(out: bytes) -> Any:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .results import ENGINE, GUARDED, Results, Routed
+from .results import ENGINE, GUARDED, About, Results, Routed
 from .scaling import PRESENT
 from .startup import TRIO
 from .targets import (
     NAMES,
     Compared,
+    Target,
     beside_p50,
     beside_p99,
     best_scaling,
@@ -36,7 +37,12 @@ _FIGURES = (
 
 def render(results: Results) -> str:
     """The tables of a run."""
-    parts = [_about(results), render_targets(results), "### Routed calls\n\n" + _routed(results, ENGINE)]
+    rounds = 1 + max(row.round for row in results.routed)
+    parts = [
+        describe(results.about, rounds),
+        render_targets(targets(results)),
+        "### Routed calls\n\n" + _routed(results, ENGINE),
+    ]
     if any(row.contestant == GUARDED for row in results.routed):
         parts.append("### Routed calls, with access control\n\n" + _routed(results, GUARDED))
     parts += [_fairness(results), _rest(results)]
@@ -45,7 +51,7 @@ def render(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def render_targets(results: Results) -> str:
+def render_targets(aimed: Sequence[Target]) -> str:
     """What was aimed at, and whether it was reached."""
     rows = [
         (
@@ -54,15 +60,14 @@ def render_targets(results: Results) -> str:
             f"{target.measured:.2f}",
             "yes" if target.is_met else "**no**",
         )
-        for target in targets(results)
+        for target in aimed
     ]
     return "### Targets\n\n" + table(("figure", "target", "measured", "met"), rows)
 
 
-def _about(results: Results) -> str:
-    about = results.about
+def describe(about: About, rounds: int) -> str:
+    """Where and how a run was made."""
     packages = ", ".join(f"{name} {version}" for name, version in about.packages.items())
-    rounds = 1 + max(row.round for row in results.routed)
     return (
         f"{about.when}, commit {about.commit}, {about.mode} run with {rounds} alternations; Python {about.python}, "
         f"{packages}; {about.cores} cores of {about.machine}, placement {about.placement}; floor: `{about.floor}`."
@@ -71,7 +76,7 @@ def _about(results: Results) -> str:
 
 def _routed(results: Results, who: str) -> str:
     rows = [
-        (NAMES[size], name, *_cells(compare(results, size, figure, best, who)))
+        (NAMES[size], name, *cells(compare(results, size, figure, best, who)))
         for name, figure, best in _FIGURES
         for size in _sizes(results.routed)
     ]
@@ -82,7 +87,7 @@ def _fairness(results: Results) -> str:
     rows = []
     for worker in dict.fromkeys(row.worker for row in results.fairness):
         for name, figure in (("p50, µs", beside_p50), ("p99, µs", beside_p99)):
-            rows.append((f"{worker} worker", name, *_cells(compare_fairness(results, worker, figure))))
+            rows.append((f"{worker} worker", name, *cells(compare_fairness(results, worker, figure))))
     columns = ("single calls to", "figure", "engine", "floor", "ratio", "ratio of each round")
     return "### Single calls beside a flood 1,000 calls deep\n\n" + table(columns, rows)
 
@@ -124,9 +129,10 @@ def _sizes(routed: Sequence[Routed]) -> Iterator[int]:
     return iter(dict.fromkeys(row.size for row in routed))
 
 
-def _cells(compared: Compared) -> tuple[str, ...]:
+def cells(compared: Compared) -> tuple[str, ...]:
+    """What was measured, the yardstick, their ratio, and that of each round."""
     each = " ".join(f"{ratio:.2f}" for ratio in compared.per_round)
-    return _number(compared.engine), _number(compared.floor), f"{compared.ratio:.2f}", each
+    return _number(compared.measured), _number(compared.yardstick), f"{compared.ratio:.2f}", each
 
 
 def _number(value: float) -> str:

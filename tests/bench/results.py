@@ -122,10 +122,10 @@ class Results:
     """Empty in a record from before it was measured."""
 
 
-def dump(results: Results, path: Path) -> None:
+def dump(run: attrs.AttrsInstance, path: Path) -> None:
     """Write a run as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(cattrs.unstructure(results), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(cattrs.unstructure(run), indent=1) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> Results:

@@ -1,6 +1,7 @@
 """Routed calls and fairness: engine and floor by turns, a fresh process for every measurement."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import attrs
 import cattrs
@@ -10,6 +11,7 @@ from .results import Fairness, Routed, Window
 
 SIZES = (150, 16 * 1024, 64 * 1024, 1024 * 1024)
 FLOOD_DEPTH = 1000
+T = TypeVar("T")
 _TIGHT = {150: 2.0, 1024 * 1024: 1.5}
 """Sizes whose targets leave little room get so many times the rounds: the best of few is a matter of luck."""
 
@@ -26,12 +28,12 @@ class Pace:
     rounds: int
     warm_up: float
     seconds: float
-    probe_seconds: float
+    probe_seconds: float = 8.0
     probed: tuple[str, ...] = ("own", "flooded")
     placement: Placement = attrs.field(factory=pinned)
 
 
-def turns(contestants: Sequence[Contestant], round_: int) -> Sequence[Contestant]:
+def turns(contestants: Sequence[T], round_: int) -> Sequence[T]:
     """Who runs when in a round: each comes first in every other one."""
     return contestants if round_ % 2 == 0 else contestants[::-1]
 
@@ -44,15 +46,16 @@ def measure_routed(contestants: Sequence[Contestant], pace: Pace) -> list[Routed
             if round_ >= pace.rounds * _TIGHT.get(size, 1):
                 continue
             for contestant in turns(contestants, round_):
-                with running(contestant, pace.placement.router) as router:
-                    measured.append(_measure(contestant, router, size, round_, pace))
+                measured.append(measure_calls(contestant, size, round_, pace))
     return measured
 
 
-def _measure(contestant: Contestant, router: Router, size: int, round_: int, pace: Pace) -> Routed:
-    options = ("--size", size, *_aim(router), *_times(pace.warm_up, pace.seconds))
-    single = run_json("driver", "single", *options, cores=pace.placement.router)
-    several = run_json("driver", "saturated", *options, cores=pace.placement.load)
+def measure_calls(contestant: Contestant, size: int, round_: int, pace: Pace) -> Routed:
+    """Calls of one size through a fresh process: one at a time, then as many as it takes."""
+    with running(contestant, pace.placement.router) as router:
+        options = ("--size", size, *_aim(router), *_times(pace.warm_up, pace.seconds))
+        single = run_json("driver", "single", *options, cores=pace.placement.router)
+        several = run_json("driver", "saturated", *options, cores=pace.placement.load)
     return Routed(contestant.name, size, round_, cattrs.structure(single, Window), cattrs.structure(several, Window))
 
 

@@ -182,5 +182,5 @@ def _engine(cores: Cores) -> Iterator[Router]:
             f"workers:\n  - name: iii-worker-manager\n    config: {{host: 127.0.0.1, port: {port}}}\n"
             f"  - name: iii-http\n    config: {{host: 127.0.0.1, port: {http}}}\n"
         )
-        with started(serve_command(config), [port, http], cores=cores) as process:
+        with started(serve_command(config), [port, http], Path(folder), cores) as process:
             yield Router(port, process.pid)

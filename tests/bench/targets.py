@@ -29,16 +29,16 @@ class Target:
 
 @attrs.frozen
 class Compared:
-    """The best of a figure for engine and floor over all rounds, and how far the rounds are apart."""
+    """The best of a figure over all rounds, that of its yardstick, and how far the rounds are apart."""
 
-    engine: float
-    floor: float
+    measured: float
+    yardstick: float
     per_round: Sequence[float]
     """The ratio of each round by itself."""
 
     @property
     def ratio(self) -> float:
-        return self.engine / self.floor
+        return self.measured / self.yardstick
 
 
 def single_cpu(measured: Routed) -> float:
@@ -78,22 +78,26 @@ def compare(
 ) -> Compared:
     """A figure of routed calls of one size, of the engine or of a variant of it."""
     rows = [row for row in results.routed if row.size == size]
-    return _compared([(row.contestant, row.round, figure(row)) for row in rows], best, who)
+    return compared([(row.contestant, row.round, figure(row)) for row in rows], best, who)
 
 
 def compare_fairness(results: Results, worker: str, figure: Callable[[Fairness], float]) -> Compared:
     """A figure of single calls beside a flood, to the worker that `Fairness.worker` names."""
     rows = [row for row in results.fairness if row.worker == worker]
-    return _compared([(row.contestant, row.round, figure(row)) for row in rows], min)
+    return compared([(row.contestant, row.round, figure(row)) for row in rows])
 
 
-def _compared(
-    figures: Sequence[tuple[str, int, float]], best: Callable[[Sequence[float]], float], who: str = ENGINE
+def compared(
+    figures: Sequence[tuple[str, int, float]],
+    best: Callable[[Sequence[float]], float] = min,
+    who: str = ENGINE,
+    yardstick: str = FLOOR,
 ) -> Compared:
-    engine = {round_: value for contestant, round_, value in figures if contestant == who}
-    floor = {round_: value for contestant, round_, value in figures if contestant == FLOOR}
-    ratios = [engine[round_] / floor[round_] for round_ in sorted(engine)]
-    return Compared(best(list(engine.values())), best(list(floor.values())), ratios)
+    """A figure of one contestant beside that of another, from (contestant, round, value)."""
+    ours = {round_: value for contestant, round_, value in figures if contestant == who}
+    theirs = {round_: value for contestant, round_, value in figures if contestant == yardstick}
+    ratios = [ours[round_] / theirs[round_] for round_ in sorted(ours)]
+    return Compared(best(list(ours.values())), best(list(theirs.values())), ratios)
 
 
 def best_start(results: Results, what: str) -> float:

@@ -9,7 +9,7 @@ from iii_trio.composition import settings_catalogue
 from iii_trio.settings import load_settings
 
 from .idle import connect_idle, measure_idle
-from .processes import Contestant, ProcessFailed, engine, floor, free_port, guarded, pinned, run_json, running
+from .processes import ROOT, Contestant, ProcessFailed, engine, floor, free_port, guarded, pinned, run_json, running
 from .routed import Pace, measure_fairness
 from .scaling import cpu_seconds, measure_scaling
 
@@ -77,6 +77,7 @@ def test_every_registration_is_measured_at_every_level() -> None:
     measured = measure_scaling(1, present=(10,))
     assert len({row.what for row in measured}) == len(measured) == 10
     assert all(row.cpu_us > 0 for row in measured)
+    assert not (ROOT / "config" / "iii-http.yaml").exists()  # the engine keeps what it is told in a folder of its own
 
 
 def test_the_cpu_time_of_a_process_is_seen_to_the_microsecond() -> None:

@@ -40,9 +40,9 @@ def test_the_best_of_all_rounds_is_compared(record: Results) -> None:
     ]
     results = attrs.evolve(record, routed=rows)
     cpu, rate = compare(results, 150, saturated_cpu), compare(results, 150, saturated_rate, max)
-    assert (cpu.engine, cpu.floor, cpu.ratio) == (11.0, 10.0, 1.1)
+    assert (cpu.measured, cpu.yardstick, cpu.ratio) == (11.0, 10.0, 1.1)
     assert cpu.per_round == [1.2, 0.5]
-    assert (rate.engine, rate.floor) == (70_000.0, 60_000.0)
+    assert (rate.measured, rate.yardstick) == (70_000.0, 60_000.0)
 
 
 def test_a_target_is_met_up_to_its_limit() -> None:

@@ -182,8 +182,9 @@ async def test_the_books_are_exact_after_two_storms() -> None:
                 try:
                     await ride_out(weather)
                 finally:
-                    for seat in weather.seats:
-                        await seat.leave()
+                    with trio.move_on_after(5, shield=True):
+                        for seat in weather.seats:
+                            await seat.leave()
 
 
 async def ride_out(weather: Weather) -> None:

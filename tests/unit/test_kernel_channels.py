@@ -1,12 +1,15 @@
 """The two ends of a data channel inside the engine, and the registry (wire-protocol 10)."""
 
+import json
+
 import attrs
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
-from iii_trio.kernel import ChannelLimits, EndTaken, Item, Kernel
+from iii_trio.kernel import Channel, ChannelLimits, EndTaken, Item, Kernel
+from iii_trio.kernel.channel_registry import Promise
 from iii_trio.kernel.channels import PIECE, source_of
 from iii_trio.protocol.errors import Overloaded
 
@@ -241,3 +244,67 @@ async def test_statistics_add_up() -> None:
     assert kernel.channels.statistics().items == 1
     two.end()
     assert kernel.channels.statistics().size == 0
+
+
+# --- promised ---------------------------------------------------------------------------------------------------------
+
+
+def promised(limits: ChannelLimits | None = None) -> tuple[Kernel, list[tuple[Channel, Channel]], Promise]:
+    kernel = Kernel(channel_limits=limits or ChannelLimits())
+    kept: list[tuple[Channel, Channel]] = []
+    return kernel, kept, kernel.channels.promise(lambda first, second: kept.append((first, second)))
+
+
+def refs(promise: Promise) -> tuple[dict[str, str], dict[str, str]]:
+    first, second = promise.ref_texts("read", "write")
+    return json.loads(first), json.loads(second)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_promised_channels_are_made_when_one_is_to_be_opened(number: int) -> None:
+    kernel, kept, promise = promised()
+    ref = refs(promise)[number]
+    assert kernel.channels.statistics().open == 2
+    found = kernel.channels.find(ref["channel_id"], ref["access_key"])
+    assert found is kept[0][number]
+    assert [channel.id for channel in kept[0]] == [one["channel_id"] for one in refs(promise)]
+    assert kernel.channels.find(ref["channel_id"], ref["access_key"]) is found
+    assert kernel.channels.statistics().open == 2
+    for channel in kept[0]:
+        channel.end()
+    assert (kernel.channels.statistics().open, len(kept)) == (0, 1)
+
+
+def test_each_promised_channel_has_a_key_of_its_own() -> None:
+    kernel, kept, promise = promised()
+    first, second = refs(promise)
+    assert {first["direction"], second["direction"]} == {"read", "write"}
+    for channel_id, key in (
+        (first["channel_id"], second["access_key"]),
+        (second["channel_id"], first["access_key"]),
+        (first["channel_id"], ""),
+        (first["channel_id"][:-1] + "2", first["access_key"]),
+        (first["channel_id"][:-1], first["access_key"]),
+        ("", ""),
+    ):
+        assert kernel.channels.find(channel_id, key) is None
+    assert kept == []
+
+
+def test_what_was_withdrawn_is_not_there() -> None:
+    kernel, kept, promise = promised()
+    kernel.channels.withdraw(promise)
+    kernel.channels.withdraw(promise)
+    ref, _ = refs(promise)
+    assert kernel.channels.find(ref["channel_id"], ref["access_key"]) is None
+    assert (kernel.channels.statistics().open, kept) == (0, [])
+
+
+async def test_promises_count_as_channels() -> None:
+    kernel, _, promise = promised(ChannelLimits(channels=3))
+    kernel.channels.create()
+    for more in (kernel.channels.create, kernel.channels.mint, lambda: kernel.channels.promise(lambda *_: None)):
+        with pytest.raises(Overloaded, match="there are 3 channels"):
+            more()
+    kernel.channels.withdraw(promise)
+    kernel.channels.promise(lambda *_: None)

@@ -24,6 +24,7 @@ CRASHED: Final = Response(500, close=True)
 _JOINED: Final = 16 * 1024
 """Bytes of a body up to which it is joined with its head: cheaper than a second piece."""
 
+_WHOLE: Final = b"%bcontent-length: %d\r\n%bdate: %b\r\n\r\n%b"
 _REMEMBERED: Final = 256
 _LONGEST: Final = 4 * 1024
 
@@ -112,7 +113,7 @@ class Answers:
     """Whole answers as bytes. What many have in common, status line and fields, is encoded once."""
 
     dates: Dates
-    _heads: dict[tuple[int, Headers], bytes | None] = attrs.field(factory=dict)
+    _heads: dict[tuple[int, Headers], bytes] = attrs.field(factory=dict)
 
     def encode(self, response: Response, connection: bytes) -> list[bytes] | None:
         """The pieces of an answer without a stream to an HTTP/1.1 request that is no HEAD; `connection` as in `encode_head`.
@@ -120,16 +121,19 @@ class Answers:
         None if it is one that has to be encoded in the long way.
         """
         key = (response.status, response.headers)
-        head = self._heads[key] if key in self._heads else self._remember(key)
-        if head is None:
+        head = self._heads.get(key) or self._remember(key)
+        if not head:
             return None
         body = response.body
-        last = b"%bdate: %b\r\n\r\n" % (connection and b"connection: %b\r\n" % connection, self.dates.current())
-        if len(body) > _JOINED:
-            return [b"%bcontent-length: %d\r\n%b" % (head, len(body), last), body]
-        return [b"%bcontent-length: %d\r\n%b%b" % (head, len(body), last, body)]
+        size = len(body)
+        if connection:
+            connection = b"connection: %b\r\n" % connection
+        if size > _JOINED:
+            return [_WHOLE % (head, size, connection, self.dates.current(), b""), body]
+        return [_WHOLE % (head, size, connection, self.dates.current(), body)]
 
-    def _remember(self, key: tuple[int, Headers]) -> bytes | None:
+    def _remember(self, key: tuple[int, Headers]) -> bytes:
+        """What answers with this status and these fields begin with; empty for those that are not like others."""
         status, headers = key
         if len(self._heads) >= _REMEMBERED:
             self._heads.clear()
@@ -142,7 +146,7 @@ class Answers:
             and _OWNED.isdisjoint(name for name, _ in headers)
             and head.count(b"\n") == head.count(b"\r") == len(lines)
         )
-        self._heads[key] = head if is_common else None
+        self._heads[key] = head if is_common else b""
         return self._heads[key]
 
 

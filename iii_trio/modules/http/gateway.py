@@ -11,7 +11,7 @@ import trio
 from iii_trio.kernel import DEFAULT_NAMESPACE, Kernel
 from iii_trio.kernel.channels import source_of
 from iii_trio.kernel.labels import shown, shown_lines
-from iii_trio.protocol import Payload
+from iii_trio.protocol import Json, Payload
 from iii_trio.protocol.errors import InvocationError
 
 from . import response as answers
@@ -272,13 +272,12 @@ class Gateway:
                     raise
             else:
                 if not (result.is_null or written.is_decided):
-                    return self.plain(result, route)
+                    return self.plain(result.value, route)
             await written.wait_decided()
         return channels.respond()
 
-    def plain(self, result: Payload, route: Route) -> Response:
+    def plain(self, value: Json, route: Route) -> Response:
         """The answer for what a function has returned, which is not null. Raises OutputRejected."""
-        value = result.value
         if not answers.is_answer(value) and not route.warned:
             route.warned = True
             _log.warning("the result of %s has no `body`; its callers over HTTP get {}", shown(route.function_id))

@@ -24,6 +24,9 @@ _TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 # Where a number may be read in different ways: 19 and more digits, a large exponent, `-0`. Begins with a plain set, which `re` searches fast.
 _ODD_NUMBER: Final = re.compile(rb"[-0-9](?:(?<=[0-9])(?:[0-9]{18}|[eE]\+?[0-9]{3})|(?<=-)0(?![.0-9]))")
+_checked: Final = msgspec.json.Decoder(msgspec.Raw).decode
+"""One JSON text, checked and not built in memory."""
+
 _TRACEPARENT: Final = re.compile(r"((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-)[0-9a-f]{2}(-.*)?")
 
 
@@ -87,7 +90,7 @@ def json_text(data: bytes) -> bytes:
     try:
         if not data.isascii():
             data.decode()
-        text = bytes(msgspec.json.decode(data, type=msgspec.Raw))
+        text = bytes(_checked(data))
         if not _is_shallow(text):
             return _NULL
         return text if _ODD_NUMBER.search(text) is None else _with_plain_numbers(text)
@@ -97,7 +100,7 @@ def json_text(data: bytes) -> bytes:
 
 def _is_shallow(text: bytes) -> bool:
     """Whether valid JSON nests at most 127 deep, in linear time: shells are peeled while that removes enough."""
-    if text.count(b"[") + text.count(b"{") <= _DEEPEST:
+    if len(text) < 2 * _DEEPEST or text.count(b"[") + text.count(b"{") <= _DEEPEST:
         return True
     bare = _STRING.sub(b"", text) if b"\\" in text else b"".join(text.split(b'"')[::2])
     brackets = bare.translate(_TO_SQUARE, _NO_BRACKET)

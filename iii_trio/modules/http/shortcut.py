@@ -1,14 +1,15 @@
 """The short way of the common request (http.md 8): nothing to wait for before its function is called, and no task that waits for the outcome."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from msgspec import Raw
 
 from iii_trio.kernel import Channel
-from iii_trio.kernel.channels import Promise, source_of
-from iii_trio.protocol import Payload, encode_json, is_null
+from iii_trio.kernel.channel_registry import Promise
+from iii_trio.kernel.channels import source_of
+from iii_trio.protocol import decode_json, encode_json, is_null
 from iii_trio.protocol.errors import InvocationError, Overloaded, WorkerDisconnected, from_error_body
 from iii_trio.protocol.messages import ABSENT, InvocationResult
 
@@ -131,7 +132,7 @@ class PendingCall:
     def promise_channels(self) -> bytes:
         """The members of the request object that refer to its channels (6.1). Raises Overloaded."""
         self._promise = self._gateway.kernel.channels.promise(self._keep)
-        first, second = self._promise.ref_text("read", "write")
+        first, second = self._promise.ref_texts("read", "write")
         return b',"request_body":%b,"response":%b' % (first, second)
 
     def _keep(self, body: Channel, response: Channel) -> None:
@@ -151,7 +152,7 @@ class PendingCall:
         if outcome.error is not None:
             self._fail(from_error_body(outcome.error))
         elif outcome.result is not ABSENT and not is_null(outcome.result):
-            self._answer(partial(self._plain, Payload(outcome.result)))
+            self._answer(self._plain, outcome.result)
         else:
             self._has_returned = True
             if self._channels is not None and self._channels.answer.is_abandoned:
@@ -170,7 +171,7 @@ class PendingCall:
     def _decided(self) -> None:
         """The function has written an answer."""
         if not self._is_over and self._channels is not None:
-            self._answer(self._streamed)
+            self._answer(self._streamed, ABSENT)
 
     def _written_off(self) -> None:
         """Whoever was to write the answer has gone before the first byte."""
@@ -179,9 +180,9 @@ class PendingCall:
 
     # --- the answer -------------------------------------------------------------------------------------------------
 
-    def _answer(self, make: Callable[[], Response]) -> None:
+    def _answer(self, make: Callable[[Raw], Response], result: Raw) -> None:
         try:
-            self._respond(make())
+            self._respond(make(result))
         except InvocationError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  # the request boundary, as in `Gateway.handle`
@@ -191,15 +192,15 @@ class PendingCall:
         route = self._way.route
         self._respond(self._with_grants(self._gateway.failed(error, route, route.function_id)))
 
-    def _plain(self, result: Payload) -> Response:
-        value, route = result.value, self._way.route
+    def _plain(self, result: Raw) -> Response:
+        value, route = decode_json(memoryview(result)), self._way.route
         if type(value) is dict and "body" in value and "headers" not in value:
             status = answers.read_status(value, route.default_status)
             if status >= 200:
                 return Response(status, self._way.headers, encode_json(value["body"]))
-        return self._with_grants(self._gateway.plain(result, route))
+        return self._with_grants(self._gateway.plain(value, route))
 
-    def _streamed(self) -> Response:
+    def _streamed(self, _: Raw) -> Response:
         assert self._channels is not None
         return self._with_grants(self._channels.respond())
 

@@ -1,0 +1,288 @@
+"""The short way of the common request: no task waits for its answer, which may come at any time and from anywhere."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from http_rig import Rig, TcpNetwork, request, serving
+from trio.testing import MockClock
+
+from iii_trio.kernel import Call
+from iii_trio.modules.http import HttpConfig
+from iii_trio.modules.http.shortcut import FunctionShortcut
+from iii_trio.protocol.errors import FunctionFailed
+
+
+@attrs.define
+class Gate:
+    """A function that returns when it is told to."""
+
+    called: trio.Event = attrs.field(factory=trio.Event)
+    opened: trio.Event = attrs.field(factory=trio.Event)
+    runs: int = 0
+
+    async def pass_through(self, _: Call) -> Any:
+        self.runs += 1
+        self.called.set()
+        await self.opened.wait()
+        return {"body": self.runs}
+
+
+def of(*values: Any) -> Callable[[Call], Any]:
+    """A function that returns one value after the other."""
+    left = iter(values)
+    return lambda _: next(left)
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths for which a short way was looked for, in order; those without one in brackets."""
+    paths: list[str] = []
+    find = FunctionShortcut.find
+
+    def watched(gateway: Any, one: Any) -> Any:
+        way = find(gateway, one)
+        paths.append(one.path.decode() if way is not None else f"({one.path.decode()})")
+        return way
+
+    monkeypatch.setattr(FunctionShortcut, "find", watched)
+    return paths
+
+
+async def test_the_same_head_is_worked_out_once(found: list[str], autojump_clock: MockClock) -> None:
+    async with serving() as rig:
+        rig.route("/a", lambda call: {"body": call.payload.value["body"]}, "POST")
+        rig.route("/b", {"body": "b"})
+        client = await rig.connect()
+        for number in (1, 2, 3):
+            answer = await client.ask("POST", "/a", {"content-type": "application/json"}, b"%d" % number)
+            assert answer.json == number
+        assert (await client.ask("GET", "/b")).json == "b"
+        assert (await client.ask("GET", "/b?x=1")).json == "b"
+        assert found == ["/a", "/b", "/b"]
+
+
+async def test_other_routes_and_settings_count_from_the_next_request_on(autojump_clock: MockClock) -> None:
+    async with serving() as rig:
+        rig.function("one", {"body": 1})
+        rig.function("two", {"body": 2})
+        first = rig.trigger("one", "/a")
+        client = await rig.connect()
+        assert (await client.ask("GET", "/a")).json == 1
+        rig.kernel.triggers.remove(first.id)
+        assert (await client.ask("GET", "/a")).status == 404
+        rig.trigger("two", "/a")
+        assert (await client.ask("GET", "/a")).json == 2
+        await rig.module.apply(attrs.evolve(rig.module.config, request_id_header="x-request-id"))
+        assert len((await client.ask("GET", "/a"))["x-request-id"]) == 36
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "body"),
+    [
+        ("HEAD", {}, None),
+        ("OPTIONS", {}, None),
+        ("POST", {"content-type": "text/plain"}, b"text"),
+        ("POST", {"transfer-encoding": "chunked", "content-type": "application/json"}, None),
+        ("POST", {"expect": "100-continue", "content-type": "application/json"}, b"1"),
+    ],
+)
+async def test_what_has_to_wait_or_is_answered_otherwise_goes_the_long_way(
+    method: str, headers: dict[str, str], body: bytes | None, found: list[str], autojump_clock: MockClock
+) -> None:
+    async with serving() as rig:
+        rig.route("/a", {"body": 1}, method)
+        client = await rig.connect()
+        await client.send(
+            request(method, "/a", headers, body), b"1\r\n1\r\n0\r\n\r\n" if "transfer-encoding" in headers else b""
+        )
+        if "expect" in headers:
+            assert (await client.read()).status == 100
+        assert (await client.read(head_only=method == "HEAD")).status == 200
+        assert "/a" not in found
+
+
+async def test_a_route_or_a_deadline_that_asks_for_more_goes_the_long_way(
+    found: list[str], autojump_clock: MockClock
+) -> None:
+    async with serving() as rig:
+        rig.function("condition", True)
+        rig.route("/a", {"body": 1}, condition_function_id="condition")
+        assert (await rig.ask("GET", "/a")).json == 1
+    async with serving(HttpConfig(host="127.0.0.1", port=0, default_timeout=1_000)) as rig:
+        rig.route("/b", {"body": 1})
+        assert (await rig.ask("GET", "/b")).json == 1
+    assert found == ["(/a)", "(/b)"]
+
+
+# --- when the answer comes --------------------------------------------------------------------------------------------
+
+
+async def test_what_is_sent_ahead_is_answered_in_its_order(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with serving() as rig:
+        rig.route("/slow", gate.pass_through)
+        rig.route("/quick", of({"body": "a"}, {"body": "b"}))
+        client = await rig.connect()
+        await client.send(request("GET", "/slow"))
+        await gate.called.wait()
+        await client.send(request("GET", "/quick"), request("GET", "/quick")[:20])
+        await trio.sleep(5)
+        gate.opened.set()
+        assert (await client.read()).json == 1
+        assert (await client.read()).json == "a"
+        await client.send(request("GET", "/quick")[20:])
+        assert (await client.read()).json == "b"
+
+
+async def test_a_client_that_has_said_everything_gets_its_answer(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with serving() as rig:
+        rig.route("/a", gate.pass_through)
+        client = await rig.connect()
+        await client.send(request("GET", "/a"))
+        await client.stream.send_eof()  # type: ignore[attr-defined]  # both kinds of streams can
+        await gate.called.wait()
+        gate.opened.set()
+        assert (await client.read()).json == 1
+        assert await client.ends()
+
+
+async def test_one_that_leaves_frees_its_slot_and_the_function_goes_on(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with serving(HttpConfig(host="127.0.0.1", port=0, concurrency_request_limit=1)) as rig:
+        rig.route("/a", gate.pass_through)
+        rig.route("/b", {"body": "b"})
+        client, other = await rig.connect(), await rig.connect()
+        await client.send(request("GET", "/a"))
+        await gate.called.wait()
+        await other.send(request("GET", "/b"))  # waits for the slot
+        await trio.testing.wait_all_tasks_blocked()
+        begin = trio.current_time()
+        await client.stream.aclose()
+        assert (await other.read()).json == "b"
+        assert trio.current_time() - begin <= 1
+        statistics = rig.kernel.statistics()
+        assert (statistics.invocations.in_flight, statistics.channels.open) == (1, 0)
+        gate.opened.set()
+        await rig.kernel.ledger.wait_empty()
+
+
+async def test_the_time_is_up_once(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with serving() as rig:
+        rig.route("/a", gate.pass_through)
+        client = await rig.connect()
+        begin = trio.current_time()
+        assert (await client.ask("GET", "/a")).status == 504
+        assert 30 <= trio.current_time() - begin <= 30.5
+        gate.opened.set()
+        await rig.kernel.ledger.wait_empty()
+        assert (await client.ask("GET", "/a")).json == 2  # and not the late result
+
+
+async def test_a_stop_lets_it_have_its_answer_as_the_last(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with serving() as rig:
+        rig.route("/a", gate.pass_through)
+        client = await rig.connect()
+        await client.send(request("GET", "/a"))
+        await gate.called.wait()
+        rig.module.request_stop()
+        await trio.testing.wait_all_tasks_blocked()
+        gate.opened.set()
+        answer = await client.read()
+        assert (answer.json, answer["connection"]) == (1, "close")
+        assert await client.ends()
+        await rig.ended.wait()
+
+
+@pytest.mark.parametrize("network", ["memory", "tcp"])
+async def test_a_connection_that_asked_for_it_ends_with_the_answer(network: str) -> None:
+    async with serving(network=TcpNetwork() if network == "tcp" else None) as rig:
+        rig.route("/a", {"body": 1})
+        client = await rig.connect()
+        answer = await client.ask("GET", "/a", {"connection": "close"})
+        assert (answer.json, answer["connection"]) == (1, "close")
+        assert await client.ends()
+
+
+# --- what the answer is -----------------------------------------------------------------------------------------------
+
+
+async def test_a_killed_handler_is_an_error_and_the_next_one_runs(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with serving() as rig:
+        rig.route("/a", gate.pass_through)
+        client = await rig.connect()
+        await client.send(request("GET", "/a"))
+        await gate.called.wait()
+        next(iter(rig.kernel.invocations)).cancel("a test")
+        answer = await client.read()
+        assert (answer.status, answer.json["error"]["code"]) == (500, "invocation_stopped")
+        gate.opened.set()
+        assert (await client.ask("GET", "/a")).json == 2
+
+
+async def test_an_error_keeps_its_code(autojump_clock: MockClock) -> None:
+    def fail(_: Call) -> None:
+        raise FunctionFailed("no luck")
+
+    async with serving() as rig:
+        rig.route("/a", fail)
+        client = await rig.connect()
+        for _ in range(2):
+            answer = await client.ask("GET", "/a", {"origin": "http://o"})
+            assert (answer.status, answer.json["error"]["message"]) == (500, "no luck")
+            assert answer["access-control-allow-origin"] == "*"
+
+
+async def test_a_field_that_breaks_out_of_its_line_is_never_sent(autojump_clock: MockClock) -> None:
+    async with serving() as rig:
+        rig.route("/a", {"body": 1, "headers": {"x-a": "1\r\nx-b: 2", "x-c": "3"}})
+        answer = await rig.ask("GET", "/a")
+        assert (answer.status, answer["x-c"], answer.all("x-a"), answer.all("x-b")) == (200, "3", [], [])
+
+
+@pytest.mark.parametrize(
+    "result", [{"status_code": 204, "body": None}, {"status_code": 304, "body": 1}, {"status_code": 700, "body": 2}]
+)
+async def test_answers_that_are_not_like_others(result: dict[str, Any], autojump_clock: MockClock) -> None:
+    async with serving() as rig:
+        rig.route("/a", result)
+        client = await rig.connect()
+        for _ in range(2):
+            assert (await client.ask("GET", "/a")).status == result["status_code"]
+
+
+async def test_over_tcp_a_large_answer_is_whole_and_the_connection_goes_on() -> None:
+    text = "x" * (8 << 20)
+    async with serving(network=TcpNetwork()) as rig:
+        rig.route("/large", {"body": text})
+        rig.route("/small", {"body": "y"})
+        client = await rig.connect()
+        await client.send(request("GET", "/large"), request("GET", "/small"))
+        await trio.testing.wait_all_tasks_blocked(0.01)  # the socket is full by now
+        assert (await client.read()).json == text
+        assert (await client.read()).json == "y"
+
+
+async def test_many_connections_at_once_over_tcp() -> None:
+    async def echo(call: Call) -> Any:
+        await trio.lowlevel.checkpoint()
+        return {"body": call.payload.value["query_params"]["n"]}
+
+    async def ask(rig: Rig, number: int, done: Callable[[], Awaitable[None]]) -> None:
+        client = await rig.connect()
+        for turn in range(5):
+            assert (await client.ask("GET", f"/a?n={number}-{turn}")).json == f"{number}-{turn}"
+        await done()
+
+    async with serving(network=TcpNetwork()) as rig, trio.open_nursery() as nursery:
+        rig.route("/a", echo)
+        for number in range(100):
+            nursery.start_soon(ask, rig, number, trio.lowlevel.checkpoint)
+    assert rig.kernel.statistics().channels.open == 0
