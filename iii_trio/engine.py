@@ -23,6 +23,7 @@ from iii_trio.sockets import OutboxLimits
 from iii_trio.transport import ListenerStatistics
 
 from ._configuration import in_memory
+from ._crashes import CrashLog
 from ._notices import log_notices
 from .composition import Budgets, Composition, RestartLimits, settings_catalogue
 from .network import Network, TcpNetwork
@@ -286,6 +287,7 @@ def build_engine(
         environment=env,
     )
     engine = Engine(kernel, EventStream(), composition, random or Random())  # noqa: S311  # spreads backoff, guards nothing
+    engine.events.listen(CrashLog().note)
     return engine
 
 

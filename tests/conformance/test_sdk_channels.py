@@ -15,6 +15,7 @@ from processes import Engine, Spawned, eventually, serving
 from sdk_install import SDKS, Sdk
 from sdk_world import running
 
+MIB = 1024 * 1024
 NAMES = [sdk.name for sdk in SDKS]
 PAIRS = [(one.name, other.name) for one in SDKS for other in SDKS if one.language != other.language]
 
@@ -75,7 +76,7 @@ def test_an_answer_is_streamed(streams: StreamWorld, name: str) -> None:  # http
     assert answer.content == b"0,1,2," + b"x" * 200_000
 
 
-@pytest.mark.parametrize(
+BODIES = pytest.mark.parametrize(
     ("kind", "body"),
     [
         ("application/octet-stream", bytes(range(256)) * 8_000),
@@ -87,8 +88,62 @@ def test_an_answer_is_streamed(streams: StreamWorld, name: str) -> None:  # http
         ),
     ],
 )
+
+
+@BODIES
 @pytest.mark.parametrize("name", NAMES)
 def test_a_body_is_read_from_its_channel(streams: StreamWorld, name: str, kind: str, body: bytes) -> None:
     # http 36, 37, 38, 68
     answer = streams.ask("POST", f"/{name}/upload", body, kind)
     assert (answer.status_code, answer.json()) == (200, digest(body))
+
+
+@BODIES
+@pytest.mark.parametrize("name", NAMES)
+def test_a_handler_in_the_wrapper_of_the_sdk(streams: StreamWorld, name: str, kind: str, body: bytes) -> None:
+    # http 37, 55, 68
+    answer = streams.ask("POST", f"/{name}/store", body, kind)
+    assert (answer.status_code, answer.json()) == (201, digest(body))
+    assert (answer.headers["x-kind"], answer.headers["transfer-encoding"]) == (kind, "chunked")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_events_arrive_when_they_are_written(streams: StreamWorld, name: str) -> None:  # http 57, 68
+    """The handler writes the next one when another request has acknowledged the one before."""
+    with (
+        httpx2.Client(timeout=TIMEOUT, trust_env=False) as client,
+        client.stream("GET", f"{streams.engine.http}/{name}/events") as answer,
+    ):
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+        pieces = answer.iter_raw()
+        for number in range(3):
+            received = b""
+            while len(received) < len(b"data: 0\n\n"):
+                received += next(pieces)
+            assert received == b"data: %d\n\n" % number
+            assert streams.ask("POST", f"/{name}/acknowledge").status_code == 204
+        assert list(pieces) == []
+
+
+@pytest.mark.parametrize("name", ["python-new", "node-new"])
+def test_sixty_four_mebibytes_each_way_in_little_memory(streams: StreamWorld, name: str) -> None:
+    # http 38, 56, 65, 68
+    engine, sha = streams.engine.spawned, hashlib.sha256()
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(1024):
+            sha.update(piece := bytes([number % 256]) * 65536)
+            yield piece
+
+    engine.forget_peak()
+    before = engine.peak
+    with httpx2.Client(timeout=TIMEOUT, trust_env=False) as client:
+        stored = client.post(f"{streams.engine.http}/{name}/store", content=pieces(), headers={"content-type": "a/b"})
+        assert stored.json() == {"size": 64 * MIB, "sha": sha.hexdigest()}
+        fetched = hashlib.sha256()
+        with client.stream("GET", f"{streams.engine.http}/{name}/fetch/1024") as answer:
+            assert answer.status_code == 206
+            for piece in answer.iter_raw():
+                fetched.update(piece)
+    assert fetched.digest() == sha.digest()
+    assert engine.peak - before < 16 * MIB

@@ -1,6 +1,6 @@
 """The engine under test, a process of its own: `python -m tests.soak.engine`.
 
-Its first line is its port. It answers every line it reads with one line of JSON, a `Sample` of itself, and ends when its
+Its first line is its two ports: of workers, and of HTTP. It answers every line it reads with one line of JSON, a `Sample` of itself, and ends when its
 input does.
 """
 
@@ -17,11 +17,13 @@ from iii_trio import Engine, open_engine
 
 from .watch import Sample
 
+CONFIG = {"workers": [{"name": "iii-worker-manager"}, {"name": "iii-http", "config": {"host": "127.0.0.1", "port": 0}}]}
+
 
 async def main() -> None:
     """Run until the input ends."""
-    async with open_engine({}, host="127.0.0.1", port=0) as engine:
-        print(engine.address[1], flush=True)
+    async with open_engine(CONFIG, host="127.0.0.1", port=0) as engine:
+        print(engine.address[1], engine.addresses["http"][1], flush=True)
         lines = trio.wrap_file(sys.stdin)
         while await lines.readline():
             print(json.dumps(attrs.asdict(sample(engine))), flush=True)

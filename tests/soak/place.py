@@ -24,6 +24,7 @@ class Place:
     """A running engine."""
 
     port: int
+    http_port: int
     process: trio.Process
     _answers: bytes = b""
 
@@ -36,6 +37,17 @@ class Place:
     async def connect(self) -> trio.SocketStream:
         """A bare connection, for scenarios that speak for themselves."""
         return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    def forget_peak(self) -> int:
+        """Let `peak` begin anew; the bytes that are resident now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+        return self.peak
+
+    @property
+    def peak(self) -> int:
+        """Most bytes of the engine that were resident at once."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
     async def sample(self) -> Sample:
         """Ask the engine what it holds. Raises EOFError if it has ended."""
@@ -75,8 +87,8 @@ async def open_place() -> AsyncIterator[Place]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     try:
-        place = Place(0, process)
-        place.port = int(await place.line())
+        place = Place(0, 0, process)
+        place.port, place.http_port = map(int, (await place.line()).split())
         yield place
     finally:
         process.kill()

@@ -9,7 +9,7 @@ from . import __main__ as program
 from . import place as places
 from .__main__ import Grown, judge, soak
 from .place import Place
-from .scenarios import SCENARIOS, channels, mix
+from .scenarios import SCENARIOS, channels, http, mix
 from .watch import ALLOWED, MIB, Sample, growth, residue
 
 AT_REST = Sample(50 * MIB, 9, 17, 0, 0, 13, 0, 2, 0, 1000, 0)
@@ -43,6 +43,8 @@ async def test_a_round_leaves_nothing(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(mix, "LIVES", 2)
     monkeypatch.setattr(channels, "SIZE", 32 * MIB)
     monkeypatch.setattr(channels, "BROKEN_OFF", 5)
+    monkeypatch.setattr(http, "SIZE", 32 * MIB)
+    monkeypatch.setattr(http, "BROKEN_OFF", 6)
     (sample,) = await soak([name], 0.0, seed=1, fewest=1)
     assert sample.calls > 0
 

@@ -29,6 +29,7 @@ COMPOSITION_ROOT = {
         "__init__",
         "__main__",
         "_configuration",
+        "_crashes",
         "_notices",
         "_policies",
         "builder",

@@ -160,14 +160,12 @@ class Client:
 
     async def read(self, *, head_only: bool = False) -> Answer:
         """The next response; `head_only` for one to HEAD."""
-        while b"\r\n\r\n" not in self._buffer:
-            await self._more()
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        lines = head.decode("latin-1").split("\r\n")
-        fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
-        answer = Answer(lines[0], fields, b"")
-        if ("transfer-encoding", "chunked") in fields and not head_only:
-            answer.body = await self._read_chunks()
+        answer = await self.read_head()
+        if ("transfer-encoding", "chunked") in answer.fields and not head_only:
+            pieces = []
+            while piece := await self.read_chunk():
+                pieces.append(piece)
+            answer.body = b"".join(pieces)
             return answer
         size = 0 if head_only or answer.status in {100, 204, 304} else int(answer["content-length"])
         while len(self._buffer) < size:
@@ -175,16 +173,23 @@ class Client:
         answer.body, self._buffer = self._buffer[:size], self._buffer[size:]
         return answer
 
-    async def _read_chunks(self) -> bytes:
-        body = bytearray()
-        while size := int(await self._until(b"\r\n"), 16):
-            while len(self._buffer) < size + 2:
-                await self._more()
-            body += self._buffer[:size]
-            assert self._buffer[size : size + 2] == b"\r\n"
-            self._buffer = self._buffer[size + 2 :]
-        assert await self._until(b"\r\n") == b""
-        return bytes(body)
+    async def read_head(self) -> Answer:
+        """The next response without its body, which is to be read next."""
+        while b"\r\n\r\n" not in self._buffer:
+            await self._more()
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
+        return Answer(lines[0], fields, b"")
+
+    async def read_chunk(self) -> bytes:
+        """The next chunk of a body, empty at its end."""
+        size = int(await self._until(b"\r\n"), 16)
+        while len(self._buffer) < size + 2:
+            await self._more()
+        chunk, end, self._buffer = self._buffer[:size], self._buffer[size : size + 2], self._buffer[size + 2 :]
+        assert end == b"\r\n"
+        return chunk
 
     async def _until(self, end: bytes) -> bytes:
         while end not in self._buffer:

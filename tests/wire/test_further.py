@@ -202,7 +202,7 @@ class GatedNetwork:
         return self.port
 
 
-async def test_triggers_of_an_http_module_that_restarts_come_back() -> None:
+async def test_triggers_of_an_http_module_that_restarts_come_back(caplog: pytest.LogCaptureFixture) -> None:
     network = GatedNetwork(TcpNetwork())
     config = {"workers": [{"name": "iii-http", "config": {"host": "127.0.0.1", "port": 0}}]}
     async with open_world(config, network=network) as world:
@@ -220,6 +220,8 @@ async def test_triggers_of_an_http_module_that_restarts_come_back() -> None:
         network.port = 0
         network.gate.set()
         await eventually(lambda: network.port != 0)
+        crash = next(one for one in caplog.records if "modules/iii-http/logic crashed" in one.getMessage())
+        assert crash.exc_info is not None  # the log says why
         async with await trio.open_tcp_stream("127.0.0.1", network.port) as stream:
             await stream.send_all(b"GET /hook HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             await worker.serve_one("on::hook", result={"status_code": 201, "body": "back"})

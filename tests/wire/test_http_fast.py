@@ -62,6 +62,10 @@ async def test_http_1_0_is_kept_alive_when_asked(autojump_clock: MockClock) -> N
         await client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert (await client.read())["connection"] == "close"
         assert await client.ends()
+        torn = Client(await listener.connect())
+        await torn.send(b"GET / HTTP/1.0\r\nconnection: keep-alive, close\r\n\r\n")
+        assert (await torn.read())["connection"] == "close"
+        assert await torn.ends()
 
 
 async def test_a_client_is_invited_when_its_body_is_wanted(autojump_clock: MockClock) -> None:
@@ -283,3 +287,43 @@ async def test_a_client_that_stays_after_the_last_answer_is_not_watched() -> Non
                 client = Client(second)
                 await client.send(request("POST", "/", {"content-length": "2"}), b"hi")
                 assert (await client.read()).body == b"hi"
+
+
+async def test_an_answer_while_somebody_reads_the_body_leaves_one_reader() -> None:  # http 104
+    """Over a real socket, which takes the answer at once: the rest of the body is read before the reader's task has ended."""
+    waiting, begun = Waiting(), trio.Event()
+
+    async def read(one: Request, scope: trio.CancelScope) -> None:
+        with scope:
+            assert await one.receive() == b"part"
+            begun.set()
+            await one.receive()
+
+    async def handle(one: Request) -> Response:
+        if one.path == b"/wait":
+            return await waiting.handle(one)
+        if one.method == "GET":
+            return await ignore(one)
+        scope = trio.CancelScope()
+        tasks.start_soon(read, one, scope)
+        await begun.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        return Response(200)
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    with trio.fail_after(10):
+        async with trio.open_nursery() as tasks, serve_handler(listeners, handle):
+            clients = [Client(await trio.open_tcp_stream("127.0.0.1", port)) for _ in range(3)]
+            for client, connection in zip(clients, ("keep-alive", "close"), strict=False):
+                await client.send(request("POST", "/", {"content-length": "10", "connection": connection}), b"part")
+                assert (await client.read()).status == 200
+                begun = trio.Event()
+            await clients[2].send(request("GET", "/wait"))
+            await clients[2].stream.aclose()
+            await waiting.cancelled.wait()  # the server has looked at all of them, several times
+            await clients[0].send(b"s ends", request("GET", "/"))
+            assert (await clients[0].read()).body == b"ignored"
+            for client in clients:
+                await trio.aclose_forcefully(client.stream)

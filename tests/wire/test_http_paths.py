@@ -62,6 +62,18 @@ async def test_a_catch_all_takes_what_parameters_leave(autojump_clock: MockClock
         assert await reached(rig, "/w/1/z") == ["w/{*r}", {"r": "1/z"}]
 
 
+async def test_no_path_leads_anywhere_else(autojump_clock: MockClock) -> None:
+    """Nothing is decoded or tidied up: what looks like a way out is the text of a parameter, or no route (13)."""
+    async with serving() as rig:
+        routes(rig, "files/:name", "files/{*rest}", "files/a/secret")
+        for name in ("..", "%2e%2e", ".%2e%2f..%5cetc", "%00", "a%00.txt", "..;x", "%252e"):
+            assert await reached(rig, f"/files/{name}") == ["files/:name", {"name": name}]
+        for rest in ("../../etc/passwd", "./a/secret", "a/../a/secret", "a/x/../secret", "a/%73ecret", "%2e%2e/%00/x"):
+            assert await reached(rig, f"/files/{rest}") == ["files/{*rest}", {"rest": rest}]
+        for path in ("/../files/a", "/x/../files/a", "//files/a", "/files%2Fa", "/./files/a", "/\\files\\a"):
+            assert await reached(rig, path) == 404
+
+
 async def test_a_method_that_the_path_has_not(autojump_clock: MockClock) -> None:
     async with serving() as rig:
         routes(rig, "/a", method="PUT")

@@ -320,6 +320,57 @@ async def test_a_reset_while_a_request_runs_is_no_error(
         assert not caplog.records
 
 
+class Mute(Wrapped):
+    """Nothing can be said to this client."""
+
+    async def send_all(self, data: Any) -> None:
+        raise trio.BrokenResourceError
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ("content-length: 10\r\n", b"[1"),
+        ("transfer-encoding: chunked\r\n", b"2\r\n[1\r\n"),
+        ("expect: 100-continue\r\ncontent-length: 10\r\n", b""),
+    ],
+)
+async def test_a_reset_in_a_body_that_is_parsed_is_no_error(
+    fields: str, body: bytes, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async with serving() as rig:
+        rig.route("/up", {"body": 1}, "POST")
+        assert rig.network.listener is not None
+        client = Client(await rig.network.listener.connect(Reset))
+        head = f"POST /up HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n{fields}\r\n"
+        await client.send(head.encode(), body)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send(b"reset")
+        await client.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert rig.kernel.ledger.statistics().in_flight == 0
+        assert not rig.calls
+        assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [("transfer-encoding: chunked\r\n", b"no chunk\r\n"), ("expect: 100-continue\r\ncontent-length: 10\r\n", b"")],
+)
+async def test_a_client_that_cannot_be_told_about_its_body_is_no_error(
+    fields: str, body: bytes, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async with serving() as rig:
+        rig.route("/up", {"body": 1}, "POST")
+        assert rig.network.listener is not None
+        client = Client(await rig.network.listener.connect(Mute))
+        head = f"POST /up HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n{fields}\r\n"
+        await client.send(head.encode() + body)
+        assert await client.ends()
+        assert not rig.calls
+        assert not caplog.records
+
+
 class Gone(Wrapped):
     async def send_eof(self) -> None:
         raise trio.BrokenResourceError
@@ -587,6 +638,23 @@ async def test_over_tcp_a_refused_upload_still_shows_its_answer() -> None:
                 assert (await client.read()).status == 413
                 assert await client.ends()
                 nursery.cancel_scope.cancel()
+
+
+async def test_over_tcp_a_body_that_breaks_while_its_answer_is_sent_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with trio.fail_after(10):
+        async with serving(network=TcpNetwork()) as rig:
+            rig.route("/up", {"body": "x" * (16 << 20)}, "POST")
+            client = await rig.connect()
+            await client.send(b"POST /up HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            answer = await client.read_head()
+            await client.send(b"no chunk\r\n")  # the answer does not fit into the buffers of the system
+            size = len(client._buffer)
+            while piece := await client.stream.receive_some(1 << 20):
+                size += len(piece)
+            assert size == int(answer["content-length"])
+            assert not caplog.records
 
 
 async def send_all_quietly(client: Client, data: bytes) -> None:

@@ -148,6 +148,15 @@ async def test_a_request_without_a_body_has_an_empty_channel(site: Site) -> None
     assert (await client.read()).status == 200
 
 
+async def test_trace_headers_go_to_the_worker_and_no_further(site: Site) -> None:  # http 88
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    client, call = await site.ask(headers={"traceparent": parent, "tracestate": "x=1", "baggage": "a=1, b=2"})
+    assert (call["traceparent"][:35], call["baggage"]) == (parent[:35], "a=1, b=2")
+    await site.worker.answer(call, result={"body": 1}, traceparent=parent, baggage="c=3")
+    names = {name for name, _ in (await client.read()).fields}
+    assert names.isdisjoint({"traceparent", "tracestate", "baggage"})
+
+
 async def test_a_large_upload_while_the_function_runs(site: Site) -> None:  # http 38
     total = 24 * MIB
     client = await site.client()

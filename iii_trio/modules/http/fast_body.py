@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
+from iii_trio.sockets import BROKEN
+
 from .chunks import BrokenBody, ChunkReader
 from .fast_inbound import Inbound
 from .head import CHUNKED, Head
@@ -22,7 +24,7 @@ class Body:
       inbound: where its bytes come from.
       left: bytes that it still has; `CHUNKED` while its end is not seen.
       invite: sends `100 Continue` before the first read, where the client waits for it.
-      lost: called when the client leaves, or breaks the framing, before the end; raises or never returns.
+      lost: called when the client leaves, or breaks the framing (then with True), before the end.
     """
 
     _inbound: Inbound
@@ -57,10 +59,14 @@ class Body:
         """The next piece, empty at the end. Waits only if none is there."""
         if self._left == 0:
             return b""
-        if self._invite is not None:
-            invite, self._invite = self._invite, None
-            await invite()
-        return await (self._receive_counted() if self._chunks is None else self._receive_chunked(self._chunks))
+        try:
+            if self._invite is not None:
+                invite, self._invite = self._invite, None
+                await invite()
+            return await (self._receive_counted() if self._chunks is None else self._receive_chunked(self._chunks))
+        except BROKEN:
+            await self._lost(False)
+            return b""
 
     async def _receive_counted(self) -> bytes:
         if self._inbound.is_empty and not await self._inbound.more():

@@ -219,7 +219,7 @@ class FastConnection:
         if stream.descriptor < 0:
             raise trio.ClosedResourceError("this side has closed the connection")
         self._task = trio.lowlevel.current_task()
-        self._inbound.is_reading = True
+        self._inbound.readers += 1
         readiness.watch(stream.descriptor, partial(self._read, stream))
         await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
         if isinstance(self._arrived, Exception):
@@ -230,7 +230,7 @@ class FastConnection:
         assert self._shared.readiness is not None
         assert isinstance(self._stream, SocketStream)
         self._shared.readiness.forget(self._stream.descriptor)
-        self._inbound.is_reading = False
+        self._inbound.readers -= 1
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _read(self, stream: SocketStream) -> None:

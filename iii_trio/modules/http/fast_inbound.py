@@ -26,8 +26,8 @@ class Inbound:
 
     data: bytes | bytearray = b""
     at: int = 0
-    is_reading: bool = False
-    """Whether somebody waits for bytes, here or elsewhere."""
+    readers: int = 0
+    """Who waits for bytes, here or elsewhere: two for a moment, when one was cancelled in favour of another and has not run since."""
 
     _watching: trio.CancelScope | None = None
     _watch_ended: trio.Event = attrs.field(factory=trio.Event)
@@ -40,7 +40,7 @@ class Inbound:
     @property
     def may_be_watched(self) -> bool:
         """Whether nobody waits for bytes, and there is room for some."""
-        return not self.is_reading and self._watching is None and len(self.data) - self.at < _AHEAD
+        return not self.readers and self._watching is None and len(self.data) - self.at < _AHEAD
 
     @property
     def is_watched(self) -> bool:
@@ -63,16 +63,16 @@ class Inbound:
 
     async def more(self) -> bool:
         """Wait for bytes and add them; False at the end of the client's sending. Raises one of `BROKEN`."""
-        if self._watching is not None:
-            before = len(self.data)
-            await self.stop_watching()
-            if len(self.data) > before:
-                return True
-        self.is_reading = True
+        self.readers += 1
         try:
+            if self._watching is not None:
+                before = len(self.data)
+                await self.stop_watching()
+                if len(self.data) > before:
+                    return True
             got = await self._stream.receive(b"")
         finally:
-            self.is_reading = False
+            self.readers -= 1
         self.add(got)
         return bool(len(got))
 
@@ -107,7 +107,7 @@ class Inbound:
 
     async def discard(self) -> None:
         """Read and forget what still comes, until the client ends. From now on nothing is watched. Raises one of `BROKEN`."""
-        self.is_reading = True
+        self.readers += 1
         await self.stop_watching()
         while len(await self._stream.receive(b"")):
             pass

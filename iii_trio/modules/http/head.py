@@ -118,7 +118,7 @@ def _judge_fields(head: Head, judged: list[tuple[bytes, bytes]]) -> bool:
     is_old = head.version == "1.0"
     if is_old or b"connection" in found:
         options = {one.strip() for value in found.get(b"connection", ()) for one in value.lower().split(b",")}
-        head.keep_alive = b"keep-alive" in options if is_old else b"close" not in options
+        head.keep_alive = b"close" not in options and (not is_old or b"keep-alive" in options)
     if b"expect" in found:
         head.expects_continue = not is_old and found[b"expect"][-1].lower() == b"100-continue"
     return len(found.get(b"host", ())) < 2 and _judge_framing(head, found)

@@ -164,7 +164,8 @@ class Connection:
         self._reading.deadline = trio.current_time() + self.settings.limits.linger
         if isinstance(self.stream, trio.abc.HalfCloseableStream):
             try:
-                await self.stream.send_eof()
+                async with self._sending:  # an answer may still be under way
+                    await self.stream.send_eof()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._reading.cancel(reason="the client is gone")
         else:

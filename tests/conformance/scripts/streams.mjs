@@ -3,10 +3,14 @@
 // Arguments: the engine's URL, the name of this worker. Its twin is streams.py. It ends when its stdin ends.
 
 import { createHash } from 'node:crypto'
+import { EventEmitter, once } from 'node:events'
 import { createRequire } from 'node:module'
 
-import { registerWorker } from 'iii-sdk'
+import * as sdk from 'iii-sdk'
 
+// Until release 0.20 it was part of the package itself.
+const { http } = sdk.http ? sdk : await import('@iii-dev/helpers/http')
+const { registerWorker } = sdk
 const [url, name] = process.argv.slice(2)
 const iii = registerWorker(url, { workerName: name })
 const oldest = createRequire(import.meta.url)('./node_modules/iii-sdk/package.json').version.startsWith('0.9.')
@@ -64,10 +68,51 @@ const download = async ({ response }) => {
 // Tell what the body was.
 const upload = async ({ request_body }) => ({ status_code: 200, body: digest(await readAll(request_body)) })
 
-const serve = (method, id, handler) => {
+// Take a body of any size, and tell what it was.
+const store = http(async (req, res) => {
+  const sha = createHash('sha256')
+  let size = 0
+  for await (const piece of req.request_body.stream) {
+    size += piece.length
+    sha.update(piece)
+  }
+  res.status(201)
+  res.headers({ 'content-type': 'application/json', 'x-kind': req.headers['content-type'] })
+  res.stream.end(JSON.stringify({ size, sha: sha.digest('hex') }))
+})
+
+// Send as many pieces of 64 KiB as the path says, each filled with its number.
+const fetch = http(async (req, res) => {
+  res.status(206)
+  res.headers({ 'content-type': 'application/octet-stream' })
+  for (let number = 0; number < Number(req.path_params.count); number += 1) {
+    if (!res.stream.write(Buffer.alloc(65536, number % 256))) await once(res.stream, 'drain')
+  }
+  res.stream.end()
+})
+
+// Send three events, each but the first when the one before it has been acknowledged.
+const acknowledged = new EventEmitter()
+const events = http(async (req, res) => {
+  res.headers({ 'content-type': 'text/event-stream' })
+  for (const number of [0, 1, 2]) {
+    const next = once(acknowledged, 'event')
+    res.stream.write(Buffer.from(`data: ${number}\n\n`))
+    await next
+  }
+  res.stream.end()
+})
+
+// Say that an event has arrived.
+const acknowledge = async () => {
+  acknowledged.emit('event')
+  return { status_code: 204 }
+}
+
+const serve = (method, id, handler, rest = '') => {
   const function_id = `${name}::${id}`
   register(function_id, handler)
-  iii.registerTrigger({ type: 'http', function_id, config: { api_path: `${name}/${id}`, http_method: method } })
+  iii.registerTrigger({ type: 'http', function_id, config: { api_path: `${name}/${id}${rest}`, http_method: method } })
 }
 
 for (const [id, handler] of Object.entries({ fill, drain })) {
@@ -75,6 +120,10 @@ for (const [id, handler] of Object.entries({ fill, drain })) {
 }
 serve('POST', 'pipe', pipe)
 serve('GET', 'download', download)
+serve('POST', 'store', store)
+serve('GET', 'fetch', fetch, '/:count')
+serve('GET', 'events', events)
+serve('POST', 'acknowledge', acknowledge)
 serve('POST', 'upload', upload) // the last: when it answers, all is registered
 
 process.stdin.resume()

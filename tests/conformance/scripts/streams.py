@@ -12,9 +12,15 @@ from importlib.metadata import version
 
 from iii import InitOptions, register_worker
 
+try:
+    from iii_helpers.http import http
+except ImportError:  # before release 0.20
+    from iii import http
+
 URL, NAME = sys.argv[1:]
 iii = register_worker(URL, InitOptions(worker_name=NAME))
 OLDEST = version("iii-sdk").startswith("0.9.")
+acknowledged = asyncio.Semaphore(0)
 
 
 async def fill(data):
@@ -65,6 +71,45 @@ async def upload(request):
     return {"status_code": 200, "body": {"size": len(received), "sha": hashlib.sha256(received).hexdigest()}}
 
 
+@http
+async def store(req, res):
+    """Take a body of any size, and tell what it was."""
+    size, sha = 0, hashlib.sha256()
+    async for piece in req.request_body.stream:
+        size += len(piece)
+        sha.update(piece)
+    await res.status(201)
+    await res.headers({"content-type": "application/json", "x-kind": req.headers["content-type"]})
+    await res.writer.write(json.dumps({"size": size, "sha": sha.hexdigest()}).encode())
+    await res.writer.close_async()
+
+
+@http
+async def fetch(req, res):
+    """Send as many pieces of 64 KiB as the path says, each filled with its number."""
+    await res.status(206)
+    await res.headers({"content-type": "application/octet-stream"})
+    for number in range(int(req.path_params["count"])):
+        await res.writer.write(bytes([number % 256]) * 65536)
+    await res.writer.close_async()
+
+
+@http
+async def events(req, res):
+    """Send three events, each but the first when the one before it has been acknowledged."""
+    await res.headers({"content-type": "text/event-stream"})
+    for number in range(3):
+        await res.writer.write(b"data: %d\n\n" % number)
+        await acknowledged.acquire()
+    await res.writer.close_async()
+
+
+async def acknowledge(request):
+    """Say that an event has arrived."""
+    acknowledged.release()
+    return {"status_code": 204}
+
+
 async def call(request):
     """Call and wait. Release 0.9 has but a call that blocks its thread."""
     return await (asyncio.to_thread(iii.trigger, request) if OLDEST else iii.trigger_async(request))
@@ -75,9 +120,9 @@ def register(function, handler):
     iii.register_function({"id": function} if OLDEST else function, handler)
 
 
-def serve(method, function, handler):
+def serve(method, function, handler, rest=""):
     register(f"{NAME}::{function}", handler)
-    config = {"api_path": f"{NAME}/{function}", "http_method": method}
+    config = {"api_path": f"{NAME}/{function}{rest}", "http_method": method}
     iii.register_trigger({"type": "http", "function_id": f"{NAME}::{function}", "config": config})
 
 
@@ -85,6 +130,10 @@ register(f"{NAME}::fill", fill)
 register(f"{NAME}::drain", drain)
 serve("POST", "pipe", pipe)
 serve("GET", "download", download)
+serve("POST", "store", store)
+serve("GET", "fetch", fetch, "/:count")
+serve("GET", "events", events)
+serve("POST", "acknowledge", acknowledge)
 serve("POST", "upload", upload)  # the last: when it answers, all is registered
 
 sys.stdin.read()

@@ -7,7 +7,9 @@ from typing import Final
 
 from tests.soak.place import Place
 
-from . import channels, mix
+from . import channels, http, mix
 
 Scenario = Callable[[Place, Random], Awaitable[None]]
-SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType({"mix": mix.run, "channels": channels.run})
+SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
+    {"mix": mix.run, "channels": channels.run, "http": http.run}
+)
