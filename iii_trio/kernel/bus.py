@@ -73,7 +73,7 @@ class Bus:
     runners: Runners = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.runners = Runners(self.invocations, self._run_open, self._stopped)
+        self.runners = Runners(self.invocations, self._run, self._stopped)
 
     # --- calls of workers -------------------------------------------------------------------------------------------
 
@@ -357,6 +357,8 @@ class Bus:
     async def _run(self, row: Invocation, call: Call) -> None:
         handler = row.function.handler
         assert handler is not None
+        if self.ledger.rows.get(row.id) is not row:
+            return  # its owner has left before it began
         try:
             value = await handler(call)
             if value is DEFERRED:
@@ -368,10 +370,6 @@ class Bus:
         except Exception as error:  # noqa: BLE001  # the invocation boundary: a handler's bug is its caller's error
             _log.error("invocation %s of %s failed", row.id, shown(row.function.id), exc_info=error)
             self.ledger.finish(row, error=to_error_body(FunctionFailed(str(error) or type(error).__name__)))
-
-    async def _run_open(self, row: Invocation, call: Call) -> None:
-        if self.ledger.rows.get(row.id) is row:  # its owner may have gone since it was queued
-            await self._run(row, call)
 
     def _stopped(self, row: Invocation) -> None:
         self.ledger.finish(row, error=STOPPED)

@@ -39,6 +39,10 @@ class Source(Protocol):
         """Have them submitted. Neither waits nor raises."""
         ...
 
+    def done(self) -> None:
+        """What was collected has run, or waits. Called after each `collect`, and perhaps again. Neither waits nor raises."""
+        ...
+
 
 @attrs.define(eq=False)
 class Runners:
@@ -146,6 +150,9 @@ class Runners:
         self._is_coming = True  # this task itself
         source.collect()
         self._is_coming = False
+        await self._serve(runner)
+        if runner.source is not None:
+            source.done()
 
     async def _rest(self, runner: "_Runner") -> None:
         self._resting.append(runner)
@@ -160,6 +167,7 @@ class Runners:
     def _held_up(self, runner: "_Runner") -> None:
         """A handler waits, and its task with it: another one takes what is queued, and waits for the source."""
         if runner.source is not None:
+            runner.source.done()
             self._vacant.append(runner.source)
             runner.source = None
         if (self._queue or self._vacant) and not self._is_coming:

@@ -189,6 +189,7 @@ class Tap:
     world: World
     waiting: int = 0
     is_closed: bool = False
+    dones: int = 0
     _names: list[str] = attrs.field(factory=list)
     _filled: trio.Event = attrs.field(factory=trio.Event)
 
@@ -211,6 +212,9 @@ class Tap:
         for name in names:
             self.world.start(name)
 
+    def done(self) -> None:
+        self.dones += 1
+
     def close(self) -> None:
         self.is_closed = True
         self._filled.set()
@@ -226,6 +230,7 @@ async def test_the_task_that_runs_handlers_waits_for_a_source(autojump_clock: Mo
                 await trio.testing.wait_all_tasks_blocked()
             assert len(world.log) == 10
             assert (world.supervisor.statistics().started, tap.waiting, world.runners.resting) == (1, 1, 1)
+            assert tap.dones == 5
             tap.close()
         await trio.testing.wait_all_tasks_blocked()
         world.start("after")
@@ -242,6 +247,7 @@ async def test_a_source_is_waited_for_while_handlers_wait(autojump_clock: MockCl
                 tap.put(name, f"{name}2")
                 await trio.testing.wait_all_tasks_blocked()
                 assert tap.waiting == 1
+            assert tap.dones == 3
             assert (world.log, world.tasks) == (["a2", "b2", "c2"], 4)
             for name in "abc":
                 world.gates[name].set()

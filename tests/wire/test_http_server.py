@@ -237,11 +237,11 @@ async def test_slow_heads_and_idle_connections_are_dropped(autojump_clock: MockC
         await slow.send(b"GET /a HT")
         begin = trio.current_time()
         assert await slow.ends()
-        assert trio.current_time() - begin == pytest.approx(30)
+        assert 30 <= trio.current_time() - begin <= 30.5
         assert (await idle.ask("GET", "/a")).status == 200
         begin = trio.current_time()
         assert await idle.ends()
-        assert trio.current_time() - begin == pytest.approx(120)
+        assert 120 <= trio.current_time() - begin <= 120.5
 
 
 async def test_a_client_that_leaves_does_not_stop_the_function(autojump_clock: MockClock) -> None:

@@ -45,6 +45,24 @@ class Dates:
         return self._text
 
 
+@attrs.define(eq=False)
+class Moment:
+    """The time as it was at the last look at the clock, for what needs it often and not exactly."""
+
+    dates: Dates
+    now: float = attrs.field(factory=trio.current_time, init=False)
+    """Trio's clock."""
+
+    date: bytes = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.date = self.dates.current()
+
+    def look(self) -> None:
+        """Look at the clocks."""
+        self.now, self.date = trio.current_time(), self.dates.current()
+
+
 @attrs.frozen
 class Framing:
     """Where the body of an answer ends: after `length` bytes, with a last chunk, or (both None and False) with the connection.
@@ -112,7 +130,7 @@ def encode_head(response: Response, framing: Framing, date: bytes, connection: b
 class Answers:
     """Whole answers as bytes. What many have in common, status line and fields, is encoded once."""
 
-    dates: Dates
+    _moment: Moment
     _heads: dict[tuple[int, Headers], bytes] = attrs.field(factory=dict)
 
     def encode(self, status: int, headers: Headers, body: bytes, connection: bytes) -> list[bytes] | None:
@@ -128,8 +146,8 @@ class Answers:
         if connection:
             connection = b"connection: %b\r\n" % connection
         if size > _JOINED:
-            return [_WHOLE % (head, size, connection, self.dates.current(), b""), body]
-        return [_WHOLE % (head, size, connection, self.dates.current(), body)]
+            return [_WHOLE % (head, size, connection, self._moment.date, b""), body]
+        return [_WHOLE % (head, size, connection, self._moment.date, body)]
 
     def _remember(self, key: tuple[int, Headers]) -> bytes:
         """What answers with this status and these fields begin with; empty for those that are not like others."""

@@ -11,7 +11,18 @@ import trio
 
 from iii_trio.sockets import BROKEN, ByteStream, Readiness, SocketStream, without_first
 
-from .answer import CONTINUE, CRASHED, LAST_CHUNK, Answers, Framing, abandon, encode_head, encode_refusal, framing_of
+from .answer import (
+    CONTINUE,
+    CRASHED,
+    LAST_CHUNK,
+    Answers,
+    Framing,
+    Moment,
+    abandon,
+    encode_head,
+    encode_refusal,
+    framing_of,
+)
 from .fast_body import Body, no_body
 from .fast_inbound import Inbound
 from .fast_outbound import Departures, Outbound, Pieces
@@ -30,6 +41,9 @@ from .seam import (
 
 _log = logging.getLogger("iii_trio.http")
 _NOT_WAITING: Final = math.inf
+LOOK_EVERY: Final = 0.25
+"""Seconds between two looks at the clock and all connections; a deadline counts from the last look, and allows for it."""
+
 _REMEMBERED: Final = 4 * 1024
 """Bytes of the longest head that is kept to be compared with the next one."""
 
@@ -41,6 +55,7 @@ class Shared:
     handler: RequestHandler
     shortcuts: Shortcuts | None
     limits: ServerLimits
+    moment: Moment
     answers: Answers
     departures: Departures
     readiness: Readiness | None
@@ -167,7 +182,7 @@ class FastConnection:
             goes_on = self._outgoing is not None and await self._send_outgoing(self._outgoing)
 
     def _await_request(self) -> None:
-        self._due = trio.current_time() + self._shared.limits.idle_timeout
+        self._due = self._shared.moment.now + LOOK_EVERY + self._shared.limits.idle_timeout
 
     async def _take_requests(self) -> None:
         """Answer requests until there are no more; cancelled by the answer to one of them that this task has to send."""
@@ -197,7 +212,7 @@ class FastConnection:
                 if head is not None:
                     return head
                 if not seen:
-                    self._due = trio.current_time() + limits.head_timeout
+                    self._due = self._shared.moment.now + LOOK_EVERY + limits.head_timeout
                 seen = len(inbound.data) - inbound.at
             if not await (inbound.more() if seen else self._more()):
                 return None
@@ -286,7 +301,7 @@ class FastConnection:
         self._pending = None if way is None else way.take(bytes(data[head.end : end]), self)
         if way is None or self._pending is None:
             return False
-        self._due = trio.current_time() + way.timeout
+        self._due = self._shared.moment.now + LOOK_EVERY + way.timeout
         self._turn += 1
         self._inbound.use(end)
         return True
@@ -360,7 +375,7 @@ class FastConnection:
     async def _refuse(self, status: int) -> None:
         self._due, self._is_answering = _NOT_WAITING, True
         if status:
-            answer = encode_refusal(status, self._shared.answers.dates.current())
+            answer = encode_refusal(status, self._shared.moment.date)
             self._says_goodbye = True
             await self._outbound.send((answer,), len(answer))
 
@@ -397,7 +412,7 @@ class FastConnection:
         framing = framing_of(response, is_head=head.method == "HEAD", version=head.version)
         goes_on = goes_on and not framing.ends_connection
         connection = b"close" if not goes_on else b"keep-alive" if head.version == "1.0" else b""
-        data = encode_head(response, framing, self._shared.answers.dates.current(), connection)
+        data = encode_head(response, framing, self._shared.moment.date, connection)
         if data is None:
             _log.error("a header field of the answer to %s %r has a line end in it", head.method, head.path)
             response.release()

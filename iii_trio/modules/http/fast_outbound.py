@@ -11,9 +11,6 @@ from iii_trio.protocol import Buffer
 from iii_trio.sockets import ByteStream, without_first
 
 _PIECE: Final = 64 * 1024
-_BURST: Final = 50e-6
-"""Seconds after an answer within which the next one is taken for one of many."""
-
 Pieces = Sequence[Buffer]
 
 
@@ -60,34 +57,29 @@ class Outbound:
 
 @attrs.define(eq=False)
 class Departures:
-    """Answers that come at about the same time are sent one right after the other, in a turn of the scheduler of their own.
+    """Answers to requests that came together are sent one right after the other, once all of their functions have run.
 
-    Between two answers their functions run, long enough for the client to fall asleep: then each of them has to wake it,
-    which costs more than all the rest of sending. One that comes alone goes out at once.
+    Else functions run between two answers, long enough for the client to fall asleep, and each answer has to wake it,
+    which costs more than all the rest of sending.
     """
 
-    _waiting: list[Callable[[], object]] = attrs.field(factory=list)
-    _last: float = -math.inf
-    _filled: trio.Event = attrs.field(factory=trio.Event)
+    _is_holding: bool = False
+    _held: list[Callable[[], object]] = attrs.field(factory=list)
+
+    def hold(self) -> None:
+        """Keep what is to be sent until `release`."""
+        self._is_holding = True
 
     def send_soon(self, send: Callable[[], object]) -> None:
-        """Have `send` called, now or soon. It must not wait."""
-        now = trio.current_time()
-        if self._waiting:
-            self._waiting.append(send)
-        elif now - self._last < _BURST:
-            self._waiting.append(send)
-            self._filled.set()
+        """Have `send` called, now or when the others are. It neither waits nor raises."""
+        if self._is_holding:
+            self._held.append(send)
         else:
             send()
-            now = trio.current_time()
-        self._last = now
 
-    async def run(self) -> None:
-        """Send what waits; until cancelled."""
-        while True:
-            await self._filled.wait()
-            self._filled = trio.Event()
-            waiting, self._waiting = self._waiting, []
-            for send in waiting:
-                send()
+    def release(self) -> None:
+        """Send what was kept."""
+        self._is_holding = False
+        held, self._held = self._held, []
+        for send in held:
+            send()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Final
 
 import attrs
@@ -9,13 +10,12 @@ import trio
 
 from iii_trio.sockets import IS_AVAILABLE, Readiness, own_stream
 
-from .answer import Answers, Dates
-from .fast_connection import FastConnection, Shared
+from .answer import Answers, Dates, Moment
+from .fast_connection import LOOK_EVERY, FastConnection, Shared
 from .fast_outbound import Departures
 from .listening import Listening
 from .seam import Listeners, RequestHandler, ServerLimits, Shortcuts
 
-_LOOK_EVERY: Final = 0.25
 _RECEIVE_SIZE: Final = 64 * 1024
 """What a connection holds of requests sent ahead is at most this and what is read ahead (`fast_inbound.py`)."""
 
@@ -48,14 +48,9 @@ class FastServer:
         """Accept and answer until cancelled, or until `request_stop` and the last answer."""
         departures = Departures()
         readiness = Readiness() if IS_AVAILABLE and shortcuts is not None else None
+        moment = Moment(Dates(self.now))
         shared = Shared(
-            handler,
-            shortcuts,
-            self.limits,
-            Answers(Dates(self.now)),
-            departures,
-            readiness,
-            self._listening.stop,
+            handler, shortcuts, self.limits, moment, Answers(moment), departures, readiness, self._listening.stop
         )
         buffer = memoryview(bytearray(_RECEIVE_SIZE))
 
@@ -64,10 +59,10 @@ class FastServer:
 
         with ExitStack() as stack:
             if readiness is not None and shortcuts is not None:
-                stack.enter_context(shortcuts.fed_by(readiness))
+                stack.enter_context(shortcuts.fed_by(_Arrivals(readiness, departures)))
                 stack.callback(readiness.close)
-            background = (self._look_around, departures.run)
-            await self._listening.serve(listeners, converse, *background, task_status=task_status)
+            look_around = partial(self._look_around, moment)
+            await self._listening.serve(listeners, converse, look_around, task_status=task_status)
 
     def stop_accepting(self) -> None:
         self._listening.stop_accepting()
@@ -75,10 +70,28 @@ class FastServer:
     def request_stop(self) -> None:
         self._listening.request_stop()
 
-    async def _look_around(self) -> None:
+    async def _look_around(self, moment: Moment) -> None:
         """Keep the deadlines of all connections: one timer for all of them."""
         while True:
-            await trio.sleep(_LOOK_EVERY)
-            now = trio.current_time()
+            await trio.sleep(LOOK_EVERY)
+            moment.look()
             for connection in tuple(self._listening.connections):
-                connection.look(now)
+                connection.look(moment.now)
+
+
+@attrs.frozen(eq=False)
+class _Arrivals:
+    """Requests as a source of calls, whose answers leave together."""
+
+    _readiness: Readiness
+    _departures: Departures
+
+    async def wait(self) -> None:
+        await self._readiness.wait()
+
+    def collect(self) -> None:
+        self._departures.hold()
+        self._readiness.collect()
+
+    def done(self) -> None:
+        self._departures.release()
