@@ -494,6 +494,7 @@ async def test_a_reading_that_takes_too_long_is_tried_once_more(
 async def test_without_an_entry_nothing_is_asked(autojump_clock: trio.testing.MockClock) -> None:
     kernel = Kernel(clock=TrioClock())
     async with trio.open_nursery() as nursery:
+        await nursery.start(kernel.invocations.run)
         await nursery.start(HttpModule(HttpConfig(**BLOCK), ModuleOwner("h", "h"), Refusing()).run, kernel)
         assert kernel.functions.find("default", "iii-http::on-config-change") is None
         nursery.cancel_scope.cancel()

@@ -398,7 +398,7 @@ async def test_nobody_writes_and_the_function_returns_nothing(server: str, autoj
         await site.worker.answer(call, result=None)
         answer = await client.read()
         assert (answer.status, answer.body) == (504, b"")
-        assert trio.current_time() - begun == pytest.approx(30, abs=0.1)
+        assert 30 <= trio.current_time() - begun <= 30.5
         await site.wait_released()
 
 
