@@ -2,8 +2,6 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Final
 
 import attrs
@@ -13,19 +11,14 @@ from iii_trio.sockets import BROKEN, ByteStream, Readiness, SocketStream, withou
 
 from .answer import (
     CONTINUE,
-    CRASHED,
-    LAST_CHUNK,
     Answers,
-    Framing,
     Moment,
-    abandon,
-    encode_head,
     encode_refusal,
-    framing_of,
 )
 from .fast_body import Body, no_body
 from .fast_inbound import Inbound
 from .fast_outbound import Departures, Outbound, Pieces
+from .fast_responses import Responder
 from .head import Head, Refused, read_head
 from .seam import (
     Headers,
@@ -36,7 +29,6 @@ from .seam import (
     ServerLimits,
     Shortcut,
     Shortcuts,
-    StreamBroken,
 )
 
 _log = logging.getLogger("iii_trio.http")
@@ -95,6 +87,7 @@ class FastConnection:
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _inbound: Inbound = attrs.field(init=False)
     _outbound: Outbound = attrs.field(init=False)
+    _responder: Responder = attrs.field(init=False)
     _due: float = attrs.field(default=_NOT_WAITING, init=False)
     """When waiting for a request has taken too long (Trio's clock)."""
 
@@ -115,16 +108,13 @@ class FastConnection:
     """Cancelled to have this task send something; renewed when that has happened."""
 
     _answered: trio.Event | None = attrs.field(default=None, init=False)
-    _task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
-    _arrived: bool | Exception = attrs.field(default=False, init=False)
-    """What has ended the task's wait for bytes: some, the client's end (False), or an error."""
-
     _has_ended: bool = attrs.field(default=False, init=False)
     """Whether the client sends no more, while it waits for an answer."""
 
     def __attrs_post_init__(self) -> None:
-        self._inbound = Inbound(self._stream, self._client_left)
+        self._inbound = Inbound(self._stream, self._client_left, self._shared.readiness, self._is_handed_over)
         self._outbound = Outbound(self._stream, self._shared.limits.write_timeout)
+        self._responder = Responder(self._stream, self._outbound, self._shared.moment, self._client_left)
 
     async def run(self) -> None:
         """Serve until either side closes; never raises an `Exception`. Cancelled, it cuts the connection."""
@@ -219,53 +209,17 @@ class FastConnection:
 
     async def _more(self) -> bool:
         """Wait until nothing is to be answered and the client's next bytes are there; False if none come."""
-        if self._inbound.is_empty and not await self._wait_for_bytes():
+        if self._inbound.is_empty and not await self._inbound.more_to_look_at():
             self._has_ended = True
         if self._pending is not None or self._outgoing is not None:  # the client sends ahead
             self._answered = trio.Event()
             await self._answered.wait()
         return not self._has_ended
 
-    async def _wait_for_bytes(self) -> bool:
-        """Wait for bytes that this task has to look at; False if none come. Requests to hand over are taken without it."""
-        stream, readiness = self._stream, self._shared.readiness
-        if readiness is None or not isinstance(stream, SocketStream) or self._inbound.is_watched:
-            return await self._inbound.more()
-        if stream.descriptor < 0:
-            raise trio.ClosedResourceError("this side has closed the connection")
-        self._task = trio.lowlevel.current_task()
-        self._inbound.readers += 1
-        readiness.watch(stream.descriptor, partial(self._read, stream))
-        await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
-        if isinstance(self._arrived, Exception):
-            raise self._arrived
-        return self._arrived
-
-    def _stop_waiting(self, _: object = None) -> trio.lowlevel.Abort:
-        assert self._shared.readiness is not None
-        assert isinstance(self._stream, SocketStream)
-        self._shared.readiness.forget(self._stream.descriptor)
-        self._inbound.readers -= 1
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _read(self, stream: SocketStream) -> None:
-        """Take what has come; wake the task unless that is one request to hand over."""
-        try:
-            got = stream.receive_nowait()
-            if got is None:
-                return
-            self._arrived = bool(len(got))
-            if self._arrived:
-                self._inbound.add(got)
-                if self._pending is None and self._outgoing is None and self._is_handed_over():
-                    return
-        except Exception as error:  # noqa: BLE001  # the connection boundary is in its own task, which raises it
-            self._arrived = error
-        self._stop_waiting()
-        assert self._task is not None
-        trio.lowlevel.reschedule(self._task)
-
     def _is_handed_over(self) -> bool:
+        """Begin with a request that has just come; False if there is anything in it that the task has to look at."""
+        if self._pending is not None or self._outgoing is not None:
+            return False
         head = self._read_head(0)
         return isinstance(head, Head) and self._hand_over(head) and self._inbound.is_empty
 
@@ -361,7 +315,7 @@ class FastConnection:
         assert self._known is not None
         self._is_answering, goes_on = True, outgoing.goes_on
         if outgoing.response is not None:
-            goes_on = await self._send(outgoing.response, self._known.head, goes_on=goes_on)
+            goes_on = await self._responder.send(outgoing.response, self._known.head, goes_on=goes_on)
         else:
             await self._outbound.send(outgoing.pieces, outgoing.size)
         self._outgoing = None
@@ -392,7 +346,7 @@ class FastConnection:
         goes_on = head.keep_alive and not (
             response.close or (body is not None and body.is_awaited) or self._shared.stop.is_set()
         )
-        goes_on = await self._send(response, head, goes_on=goes_on) and goes_on
+        goes_on = await self._responder.send(response, head, goes_on=goes_on)
         if goes_on and body is not None and not body.is_over:
             goes_on = await self._discard(body)
         self._says_goodbye = not goes_on
@@ -404,55 +358,6 @@ class FastConnection:
             while await body.receive():
                 pass
         return body.is_over
-
-    # --- answers ----------------------------------------------------------------------------------------------------
-
-    async def _send(self, response: Response, head: Head, *, goes_on: bool) -> bool:
-        """Send an answer; False if its end can only be told by closing."""
-        framing = framing_of(response, is_head=head.method == "HEAD", version=head.version)
-        goes_on = goes_on and not framing.ends_connection
-        connection = b"close" if not goes_on else b"keep-alive" if head.version == "1.0" else b""
-        data = encode_head(response, framing, self._shared.moment.date, connection)
-        if data is None:
-            _log.error("a header field of the answer to %s %r has a line end in it", head.method, head.path)
-            response.release()
-            return await self._send(CRASHED, head, goes_on=False)
-        if response.stream is not None:
-            try:
-                return await self._send_stream(response.stream, data, response.body, framing) and goes_on
-            finally:
-                response.release()
-        body = response.body if framing.has_body else b""
-        await self._outbound.send((data, body) if body else (data,), len(data) + len(body))
-        return goes_on
-
-    async def _send_stream(
-        self, stream: Callable[[], Awaitable[bytes]], head: bytes, first: bytes, framing: Framing
-    ) -> bool:
-        """Send a streamed answer, each piece as it comes; cuts the connection if it breaks off."""
-        left, piece, pieces = framing.length, first, [head]
-        try:
-            while True:
-                if piece and framing.has_body:
-                    piece = piece if left is None else piece[:left]
-                    left = None if left is None else left - len(piece)
-                    pieces += framing.wrap(piece) if piece else ()
-                await self._outbound.send(pieces, sum(map(len, pieces)))
-                if not (piece := await stream()):
-                    break
-                pieces = []
-        except StreamBroken as error:
-            _log.warning("a streamed answer broke off: %s", error)
-            left = -1
-        except BROKEN:
-            self._client_left()
-            await abandon(stream)
-        if framing.has_body and left:
-            self._stream.abort()
-            raise trio.BrokenResourceError("the answer ended before its end")
-        if framing.is_chunked and framing.has_body:
-            await self._outbound.send((LAST_CHUNK,), len(LAST_CHUNK))
-        return True
 
     # --- the body's wishes ------------------------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """The receiving half of a connection: bytes that have come and are not used yet, and who waits for more."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import attrs
 import trio
 
-from iii_trio.sockets import BROKEN, ByteStream
+from iii_trio.sockets import BROKEN, ByteStream, Readiness, SocketStream
 
 _AHEAD: Final = 16 * 1024
 _COMPACT: Final = 256 * 1024
@@ -24,10 +25,18 @@ class Inbound:
     _left: Callable[[], None]
     """Called when the client has left while somebody else than the reader works for it; must not wait."""
 
+    _readiness: Readiness | None = None
+    _is_taken: Callable[[], bool] = lambda: False
+    """Called when bytes have come while a task waits for some to look at: whether it need not look at these."""
+
     data: bytes | bytearray = b""
     at: int = 0
-    readers: int = 0
-    """Who waits for bytes, here or elsewhere: two for a moment, when one was cancelled in favour of another and has not run since."""
+    _readers: int = 0
+    """Two for a moment, when one was cancelled in favour of another and has not run since."""
+
+    _task: trio.lowlevel.Task | None = None
+    _arrived: bool | Exception = False
+    """What has ended that task's wait: bytes, the client's end (False), or an error."""
 
     _watching: trio.CancelScope | None = None
     _watch_ended: trio.Event = attrs.field(factory=trio.Event)
@@ -40,12 +49,7 @@ class Inbound:
     @property
     def may_be_watched(self) -> bool:
         """Whether nobody waits for bytes, and there is room for some."""
-        return not self.readers and self._watching is None and len(self.data) - self.at < _AHEAD
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether somebody reads ahead."""
-        return self._watching is not None
+        return not self._readers and self._watching is None and len(self.data) - self.at < _AHEAD
 
     def use(self, end: int) -> None:
         """Everything before `end` has been used."""
@@ -63,7 +67,7 @@ class Inbound:
 
     async def more(self) -> bool:
         """Wait for bytes and add them; False at the end of the client's sending. Raises one of `BROKEN`."""
-        self.readers += 1
+        self._readers += 1
         try:
             if self._watching is not None:
                 before = len(self.data)
@@ -72,12 +76,50 @@ class Inbound:
                     return True
             got = await self._stream.receive(b"")
         finally:
-            self.readers -= 1
-        self.add(got)
+            self._readers -= 1
+        self._add(got)
         return bool(len(got))
 
-    def add(self, got: memoryview) -> None:
-        """More bytes have come."""
+    async def more_to_look_at(self) -> bool:
+        """As `more`, but for bytes that are not taken elsewhere: those do not wake the task."""
+        stream, readiness = self._stream, self._readiness
+        if readiness is None or not isinstance(stream, SocketStream) or self._watching is not None:
+            return await self.more()
+        if stream.descriptor < 0:
+            raise trio.ClosedResourceError("this side has closed the connection")
+        self._task = trio.lowlevel.current_task()
+        self._readers += 1
+        readiness.watch(stream.descriptor, partial(self._look, stream))
+        await trio.lowlevel.wait_task_rescheduled(self._stop_looking)
+        if isinstance(self._arrived, Exception):
+            raise self._arrived
+        return self._arrived
+
+    def _look(self, stream: SocketStream) -> None:
+        """Take what has come; wake the task unless it is taken."""
+        try:
+            got = stream.receive_nowait()
+            if got is None:
+                return
+            self._arrived = bool(len(got))
+            if self._arrived:
+                self._add(got)
+                if self._is_taken():
+                    return
+        except Exception as error:  # noqa: BLE001  # the boundary of the connection is in its task, where this is raised
+            self._arrived = error
+        self._stop_looking()
+        assert self._task is not None
+        trio.lowlevel.reschedule(self._task)
+
+    def _stop_looking(self, _: object = None) -> trio.lowlevel.Abort:
+        assert self._readiness is not None
+        assert isinstance(self._stream, SocketStream)
+        self._readers -= 1
+        self._readiness.forget(self._stream.descriptor)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _add(self, got: memoryview) -> None:
         if self.is_empty:
             self.data, self.at = bytes(got), 0
             return
@@ -98,7 +140,7 @@ class Inbound:
                     if not len(got):
                         self._left()
                         break
-                    self.add(got)
+                    self._add(got)
         except BROKEN:
             self._left()
         finally:
@@ -107,7 +149,7 @@ class Inbound:
 
     async def discard(self) -> None:
         """Read and forget what still comes, until the client ends. From now on nothing is watched. Raises one of `BROKEN`."""
-        self.readers += 1
+        self._readers += 1
         await self.stop_watching()
         while len(await self._stream.receive(b"")):
             pass
