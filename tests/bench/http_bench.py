@@ -10,7 +10,7 @@ import cattrs
 
 from . import http_wrk
 from .about import about
-from .http_results import AIMED, CONNECTIONS, ROUTED, Results, Row, render, targets
+from .http_results import AIMED, LOADS, ROUTED, ROUTED_LOADS, Load, Results, Row, render, targets
 from .http_servers import Server, Serving, answering, servers, serving
 from .processes import ROOT, Placement, engine, run_json, say
 from .report import replace_measured
@@ -54,20 +54,20 @@ def measure_routed_calls(round_: int, pace: Pace) -> list[Row]:
     say(f"round {round_ + 1}, {ROUTED}")
     calls = measure_calls(engine(), min(SIZES), round_, pace)
     windows = (calls.one_at_a_time, calls.saturated)
-    return [Row(ROUTED, connections, round_, window) for connections, window in zip(CONNECTIONS, windows, strict=True)]
+    return [Row(ROUTED, load, round_, window) for load, window in zip(ROUTED_LOADS, windows, strict=True)]
 
 
 def measure_server(server: Server, round_: int, pace: Pace) -> list[Row]:
-    """A fresh process of a server under the load of every number of connections."""
+    """A fresh process of a server under every load."""
     say(f"round {round_ + 1}, {server.name}")
     with serving(server, pace.placement.router) as running:
-        return [Row(server.name, connections, round_, ask(running, connections, pace)) for connections in CONNECTIONS]
+        return [Row(server.name, load, round_, ask(running, load, pace)) for load in LOADS]
 
 
-def ask(server: Serving, connections: int, pace: Pace) -> Window:
-    """A server under load. Load, and worker, share its core where there is one request at a time, as routed calls do."""
-    cores = pace.placement.router if connections == 1 else pace.placement.load
-    aim = ("--port", server.port, "--pid", server.pid, "--path", server.path, "--connections", connections)
+def ask(server: Serving, load: Load, pace: Pace) -> Window:
+    """A server under load; its worker, if it has one, runs where the load does."""
+    cores = pace.placement.router if load.shares_core else pace.placement.load
+    aim = ("--port", server.port, "--pid", server.pid, "--path", server.path, "--connections", load.connections)
     with answering(server, cores):
         told = run_json(client(), *aim, "--warm-up", pace.warm_up, "--seconds", pace.seconds, cores=cores)
     return cattrs.structure(told, Window)

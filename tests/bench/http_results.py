@@ -11,20 +11,37 @@ from .targets import Compared, Target, compared
 FUNCTION, WORKER, ROUTED = "fast, function", "fast, worker", "routed call"
 """Contestants beside FLOOR; ROUTED is no request: a call over WebSockets through the engine."""
 
-CONNECTIONS = {1: "one at a time", 32: "saturated"}
-"""How many connections ask, and how routed calls are made that are compared with them."""
 
-_TARGETS = ((FUNCTION, 2.5, FLOOR, "times the floor"), (WORKER, 2.0, ROUTED, "times a routed call"))
-AIMED = frozenset(name for who, _, yardstick, _ in _TARGETS for name in (who, yardstick))
+@attrs.frozen
+class Load:
+    """How many connections ask, and whether from the server's own core."""
+
+    connections: int
+    shares_core: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.connections}{', same core' * self.shares_core}"
+
+
+ALONE, TOGETHER, MANY = Load(1), Load(1, shares_core=True), Load(32)
+LOADS = (ALONE, TOGETHER, MANY)
+ROUTED_LOADS = {TOGETHER: "one at a time", MANY: "saturated"}
+"""How routed calls are made, and what is compared with them."""
+
+_TARGETS = (
+    *((load, FUNCTION, 2.5, FLOOR, "times the floor") for load in LOADS),
+    *((load, WORKER, 2.0, ROUTED, "times a routed call") for load in ROUTED_LOADS),
+)
+AIMED = frozenset(name for _, who, _, yardstick, _ in _TARGETS for name in (who, yardstick))
 """The contestants that targets are about."""
 
 
 @attrs.frozen
 class Row:
-    """One contestant with one number of connections in one round."""
+    """One contestant under one load in one round."""
 
     contestant: str
-    connections: int
+    load: Load
     round: int
     window: Window
 
@@ -58,28 +75,27 @@ def p99(window: Window) -> float:
 
 def compare(
     results: Results,
-    connections: int,
+    load: Load,
     who: str,
     yardstick: str,
     figure: Callable[[Window], float] = cpu,
     best: Callable[[Sequence[float]], float] = min,
 ) -> Compared:
-    """A figure of one contestant beside that of another, with the same number of connections."""
-    rows = [row for row in results.rows if row.connections == connections]
+    """A figure of one contestant beside that of another, under the same load."""
+    rows = [row for row in results.rows if row.load == load]
     return compared([(row.contestant, row.round, figure(row.window)) for row in rows], best, who, yardstick)
 
 
 def targets(results: Results) -> list[Target]:
     """Every target, with what this run measured."""
     return [
-        Target(_what(who, connections), limit, compare(results, connections, who, yardstick).ratio, unit)
-        for connections in CONNECTIONS
-        for who, limit, yardstick, unit in _TARGETS
+        Target(_what(who, load), limit, compare(results, load, who, yardstick).ratio, unit)
+        for load, who, limit, yardstick, unit in _TARGETS
     ]
 
 
-def _what(who: str, connections: int) -> str:
-    return f"CPU per request, {who}, {connections} connection{'s' * (connections > 1)}"
+def _what(who: str, load: Load) -> str:
+    return f"CPU per request, {who}, {load.connections} connection{'s' * (load.connections > 1)}{', same core' * load.shares_core}"
 
 
 def render(results: Results) -> str:
@@ -92,25 +108,25 @@ def render(results: Results) -> str:
 
 def _ratios(results: Results) -> str:
     rows = [
-        (_what(who, connections), yardstick, *cells(compare(results, connections, who, yardstick)))
-        for connections in CONNECTIONS
-        for who, _, yardstick, _ in _TARGETS
+        (_what(who, load), yardstick, *cells(compare(results, load, who, yardstick)))
+        for load, who, _, yardstick, _ in _TARGETS
     ]
     return table(("figure, µs", "yardstick", "measured", "that of the yardstick", "ratio", "ratio of each round"), rows)
 
 
 def _servers(results: Results) -> str:
     columns = ("server", "connections", "requests/s", "CPU per request, µs", "times the floor", "p50, µs", "p99, µs")
-    names = dict.fromkeys(row.contestant for row in results.rows)
-    return table(columns, [_line(results, name, connections) for connections in CONNECTIONS for name in names])
+    measured = dict.fromkeys((row.load, row.contestant) for row in results.rows)
+    lines = [_line(results, name, load) for load in LOADS for at, name in measured if at == load]
+    return table(columns, lines)
 
 
-def _line(results: Results, name: str, connections: int) -> tuple[str, ...]:
-    costs = compare(results, connections, name, FLOOR)
+def _line(results: Results, name: str, load: Load) -> tuple[str, ...]:
+    costs = compare(results, load, name, FLOOR)
     speed, middle, slow = (
-        compare(results, connections, name, FLOOR, figure, best).measured
+        compare(results, load, name, FLOOR, figure, best).measured
         for figure, best in ((rate, max), (p50, min), (p99, min))
     )
-    at = CONNECTIONS[connections] if name == ROUTED else str(connections)
+    at = ROUTED_LOADS[load] if name == ROUTED else str(load)
     latencies = (f"{value:,.0f}" if value else "" for value in (middle, slow))  # none is noted of saturated calls
     return name, at, f"{speed:,.0f}", f"{costs.measured:.1f}", f"{costs.ratio:.2f}", *latencies

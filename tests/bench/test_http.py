@@ -11,7 +11,22 @@ import pytest
 from . import http_wrk
 from .http_bench import DOCUMENT, client, contestants, measure_routed_calls, measure_server
 from .http_load import BODY
-from .http_results import AIMED, CONNECTIONS, FUNCTION, ROUTED, WORKER, Results, Row, render, targets
+from .http_results import (
+    AIMED,
+    ALONE,
+    FUNCTION,
+    LOADS,
+    MANY,
+    ROUTED,
+    ROUTED_LOADS,
+    TOGETHER,
+    WORKER,
+    Load,
+    Results,
+    Row,
+    render,
+    targets,
+)
 from .http_servers import WORKER_PATH, answering, servers, serving, wait_answered
 from .processes import ProcessFailed, run_json
 from .report import BEGIN, END
@@ -69,56 +84,66 @@ def window(cpu_us: float, p50_us: float = 100.0) -> Window:
     return Window(calls=1000, per_s=1e6 / cpu_us, cpu_us=cpu_us, p50_us=p50_us, p99_us=2 * p50_us)
 
 
-def rows(contestant: str, connections: int, *cpu_us: float) -> list[Row]:
-    return [Row(contestant, connections, round_, window(cpu)) for round_, cpu in enumerate(cpu_us)]
+def rows(contestant: str, load: Load, *cpu_us: float) -> list[Row]:
+    return [Row(contestant, load, round_, window(cpu)) for round_, cpu in enumerate(cpu_us)]
 
 
 def results(*more: Row) -> Results:
+    alone = [
+        *rows(FLOOR, ALONE, 50.0, 40.0),
+        *rows(FUNCTION, ALONE, 80.0, 90.0),
+        *rows(WORKER, ALONE, 150.0, 160.0),
+    ]
     one = [
-        *rows(FLOOR, 1, 12.0, 10.0),
-        *rows(FUNCTION, 1, 25.0, 26.0),
-        *rows(WORKER, 1, 90.0, 81.0),
-        *rows(ROUTED, 1, 40.0, 50.0),
+        *rows(FLOOR, TOGETHER, 12.0, 10.0),
+        *rows(FUNCTION, TOGETHER, 25.0, 26.0),
+        *rows(WORKER, TOGETHER, 90.0, 81.0),
+        *rows(ROUTED, TOGETHER, 40.0, 50.0),
     ]
     many = [
-        *rows(FLOOR, 32, 10.0, 8.0),
-        *rows(FUNCTION, 32, 24.0, 30.0),
-        *rows(WORKER, 32, 20.0, 18.0),
-        *rows(ROUTED, 32, 9.0, 12.0),
+        *rows(FLOOR, MANY, 10.0, 8.0),
+        *rows(FUNCTION, MANY, 24.0, 30.0),
+        *rows(WORKER, MANY, 20.0, 18.0),
+        *rows(ROUTED, MANY, 9.0, 12.0),
     ]
-    return Results(ABOUT, "wrk 4.1.0", [*one, *many, *more])
+    return Results(ABOUT, "wrk 4.1.0", [*alone, *one, *many, *more])
 
 
 def test_the_least_of_all_rounds_is_compared_with_the_least_of_the_yardstick() -> None:
     assert [(target.measured, target.limit, target.is_met) for target in targets(results())] == [
-        (2.5, 2.5, True),  # 25 of the first round, 10 of the second
-        (81.0 / 40.0, 2.0, False),
+        (2.0, 2.5, True),  # 80 of the first round, 40 of the second
+        (2.5, 2.5, True),
         (3.0, 2.5, False),
+        (81.0 / 40.0, 2.0, False),
         (2.0, 2.0, True),
     ]
 
 
 def test_a_function_is_measured_by_the_floor_and_a_worker_by_routed_calls() -> None:
-    faster = results(*rows(ROUTED, 32, 6.0), *rows(FLOOR, 1, 5.0))
+    faster = results(*rows(ROUTED, MANY, 6.0), *rows(FLOOR, TOGETHER, 5.0))
     before, after = ({target.what: target.measured for target in targets(run)} for run in (results(), faster))
     assert {what: after[what] / before[what] for what in before if after[what] != before[what]} == {
-        "CPU per request, fast, function, 1 connection": 2.0,
+        "CPU per request, fast, function, 1 connection, same core": 2.0,
         "CPU per request, fast, worker, 32 connections": 1.5,
     }
 
 
 def test_the_tables_show_every_round_and_every_server() -> None:
-    text = render(results(*rows("bare uvicorn", 1, 30.0), *rows("bare uvicorn", 32, 20.0)))
+    text = render(results(*(row for load in LOADS for row in rows("bare uvicorn", load, 30.0))))
     assert "full run with 2 alternations" in text
     assert "Load: wrk 4.1.0." in text
-    assert "| CPU per request, fast, worker, 1 connection | ≤ 2 times a routed call | 2.02 | **no** |" in text
-    assert "| CPU per request, fast, function, 1 connection | floor | 25.0 | 10.0 | 2.50 | 2.08 2.60 |" in text
+    assert (
+        "| CPU per request, fast, worker, 1 connection, same core | ≤ 2 times a routed call | 2.02 | **no** |" in text
+    )
+    assert (
+        "| CPU per request, fast, function, 1 connection, same core | floor | 25.0 | 10.0 | 2.50 | 2.08 2.60 |" in text
+    )
     assert "| routed call | saturated | 111,111 | 9.0 | 1.12 | 100 | 200 |" in text
-    assert "| bare uvicorn | 1 | 33,333 | 30.0 | 3.00 | 100 | 200 |" in text
+    assert "| bare uvicorn | 1, same core | 33,333 | 30.0 | 3.00 | 100 | 200 |" in text
 
 
 def test_a_latency_that_was_not_noted_is_not_shown_as_none() -> None:
-    unnoted = [Row(ROUTED, 32, round_, window(1.0, p50_us=0.0)) for round_ in range(2)]
+    unnoted = [Row(ROUTED, MANY, round_, window(1.0, p50_us=0.0)) for round_ in range(2)]
     assert "| routed call | saturated | 1,000,000 | 1.0 | 0.12 |  |  |" in render(results(*unnoted))
 
 
@@ -198,16 +223,16 @@ def listening() -> Iterator[tuple[int, list[tuple[str, str, dict[str, str], byte
             thread.join()
 
 
-def test_a_server_is_measured_with_every_number_of_connections() -> None:
+def test_a_server_is_measured_under_every_load() -> None:
     measured = measure_server(SERVERS[WORKER], 3, BLINK)
-    assert [(row.contestant, row.connections, row.round) for row in measured] == [(WORKER, 1, 3), (WORKER, 32, 3)]
+    assert [(row.contestant, row.load, row.round) for row in measured] == [(WORKER, load, 3) for load in LOADS]
     assert all(row.window.cpu_us > 0 and row.window.p50_us > 0 for row in measured)
 
 
 def test_single_calls_are_the_yardstick_of_one_connection() -> None:
     single, saturated = measure_routed_calls(3, BLINK)
     assert [(row.contestant, row.round) for row in (single, saturated)] == [(ROUTED, 3)] * 2
-    assert [single.connections, saturated.connections] == list(CONNECTIONS)
+    assert [single.load, saturated.load] == list(ROUTED_LOADS)
     assert single.window.p50_us > 0 == saturated.window.p50_us  # latencies are noted of single calls alone
 
 
