@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from functools import partial
 from types import coroutine
@@ -93,6 +93,12 @@ class Runners:
         finally:
             if source in self._vacant:
                 self._vacant.remove(source)
+
+    def look(self) -> None:
+        """Have sources waited for that nobody waits for, where that was not possible before. To be called now and then."""
+        if self._vacant and not self._is_coming:
+            with suppress(SupervisorStopped):
+                self._send_for_one()
 
     def start_soon(self, row: Invocation, call: Call) -> None:
         """Run the handler of a row from the next turn of the scheduler on; then `row.child` is its task. Raises SupervisorStopped."""

@@ -42,6 +42,8 @@ class Readiness:
 
     def collect(self) -> None:
         """Make the calls of those that can be read, up to so many that others have their turn, too."""
+        if self._set.closed:
+            return  # since `wait` returned
         for descriptor, _ in self._set.poll(0, _AT_ONCE):
             callback = self._callbacks.get(descriptor)
             if callback is not None:  # a call before may have ended it

@@ -171,3 +171,13 @@ async def test_kills_that_come_slowly_go_on_for_ever(autojump_clock: trio.testin
             await eventually(lambda: engine.kill(HTTP, "chaos"))
             await trio.sleep(10.1)
             assert find(engine.tree(), HTTP).incarnation == 1 + kills
+
+
+async def test_requests_are_answered_again_when_all_that_runs_functions_was_killed() -> None:
+    async with open_engine(CONFIG, host="127.0.0.1", port=0) as engine:
+        storm = Storm(engine, Random(1))
+        assert await storm.request("/nowhere") == "404"
+        assert engine.kill("invocations", "chaos")
+        await eventually(lambda: find(engine.tree(), "invocations").incarnation == 2)
+        with trio.fail_after(5):
+            assert await storm.request("/nowhere") == "404"

@@ -327,3 +327,22 @@ async def test_an_answer_while_somebody_reads_the_body_leaves_one_reader() -> No
             assert (await clients[0].read()).body == b"ignored"
             for client in clients:
                 await trio.aclose_forcefully(client.stream)
+
+
+async def test_a_stream_that_has_given_what_it_declared_is_over(autojump_clock: MockClock) -> None:
+    released = trio.Event()
+
+    async def stream() -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def handle(_: Request) -> Response:
+        await trio.lowlevel.checkpoint()
+        return Response(200, ((b"content-length", b"2"),), b"hi", stream=stream, release=released.set)
+
+    server, listener = talk(handle)
+    async with server:
+        client = Client(await listener.connect())
+        for _ in range(2):
+            assert (await client.ask("GET", "/")).body == b"hi"
+            assert released.is_set()

@@ -61,7 +61,7 @@ class FastServer:
             if readiness is not None and shortcuts is not None:
                 stack.enter_context(shortcuts.fed_by(_Arrivals(readiness, departures)))
                 stack.callback(readiness.close)
-            look_around = partial(self._look_around, moment)
+            look_around = partial(self._look_around, moment, shortcuts)
             await self._listening.serve(listeners, converse, look_around, task_status=task_status)
 
     def stop_accepting(self) -> None:
@@ -70,11 +70,13 @@ class FastServer:
     def request_stop(self) -> None:
         self._listening.request_stop()
 
-    async def _look_around(self, moment: Moment) -> None:
+    async def _look_around(self, moment: Moment, shortcuts: Shortcuts | None) -> None:
         """Keep the deadlines of all connections: one timer for all of them."""
         while True:
             await trio.sleep(LOOK_EVERY)
             moment.look()
+            if shortcuts is not None:
+                shortcuts.look()
             for connection in tuple(self._listening.connections):
                 connection.look(moment.now)
 

@@ -164,6 +164,10 @@ class Shortcuts(Protocol):
         """For the length of a block, have requests collected where functions are run, so that no other task must wake up."""
         ...
 
+    def look(self) -> None:
+        """To be called now and then: take up again what was given up because functions could not be run."""
+        ...
+
 
 @attrs.frozen
 class ServerLimits:

@@ -47,6 +47,10 @@ class FunctionShortcuts:
         """For the length of a block, have the tasks that run functions wait for a source of requests."""
         return self.gateway().kernel.bus.runners.fed_by(source)
 
+    def look(self) -> None:
+        """Have requests collected again if that had to end."""
+        self.gateway().kernel.bus.runners.look()
+
 
 @attrs.define(eq=False)
 class FunctionShortcut:
