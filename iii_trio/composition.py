@@ -138,7 +138,7 @@ class Composition:
     def _http(self, entry: ModuleEntry, owner: ModuleOwner) -> RunningModule:
         from iii_trio.modules.http import HttpModule
 
-        return HttpModule(entry.options, owner, self.network, live=live_http(entry))
+        return HttpModule(entry.options, owner, self.network, live=live_http(entry), turn=self.turn)
 
     def _http_functions(self, config: HttpFunctionsConfig, owner: ModuleOwner) -> RunningModule:
         from iii_trio.modules.http_functions import HttpFunctionsModule

@@ -254,7 +254,7 @@ class Bus:
         if (executor.receive_limit is not None and size > executor.receive_limit) or not executor.outlet.has_room(size):
             return False
         self.ledger.open(row)
-        executor.outlet.send_joined((INVOKE, row.id.encode(), function.invoke_member, *pieces, extra, b"}"), size)
+        executor.outlet.send((INVOKE, row.id.encode(), function.invoke_member, *pieces, extra, b"}"), size)
         return True
 
     async def notify(

@@ -141,6 +141,8 @@ class Runners:
             runner.row = None
             served += 1
             if served % _AT_ONCE == 0:
+                if runner.source is not None:
+                    runner.source.done()
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _attend(self, runner: "_Runner", source: Source) -> None:

@@ -34,10 +34,6 @@ class Outlet(Protocol):
         """Queue one message given as consecutive pieces of `size` bytes in all; sent in the order of the calls."""
         ...
 
-    def send_joined(self, pieces: Sequence[Buffer], size: int) -> None:
-        """The same, for senders of which many may come at once and none has a turn: their messages may go out together."""
-        ...
-
     def has_room(self, size: int) -> bool:
         """Whether a new invocation of `size` bytes may still be queued; if not it is refused as `overloaded`."""
         ...

@@ -1,10 +1,10 @@
 """What waits to be sent to one peer: bounded, in order, and the only thing that writes to its socket (wire-protocol 1.4)."""
 
-import math
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import attrs
 import trio
@@ -19,9 +19,6 @@ _JOIN_LIMIT = 8 * 1024
 _CHUNK = 256 * 1024
 _FRAME_COST = 256
 """Bytes counted for a frame beside its text, so that many small ones are bounded, too."""
-
-_BURST = 50e-6
-"""Seconds after a message within which the next one is taken for one of many."""
 
 Frames = Sequence[Buffer]
 _pack = struct.pack
@@ -38,12 +35,20 @@ class OutboxLimits:
     """Seconds without a single byte taken after which the peer is cut off."""
 
 
+class Flushing(Protocol):
+    """What has something to send at the end of a turn."""
+
+    def flush(self) -> None:
+        """Send it; neither waits nor raises."""
+        ...
+
+
 @attrs.define(eq=False, repr=False)
 class Turn:
-    """One batch of messages of one connection: what it makes for others is sent when the batch is done."""
+    """One batch of messages of one connection, or of requests: what it makes for others is sent when the batch is done."""
 
     active: bool = False
-    dirty: list["Outbox"] = attrs.field(factory=list)
+    dirty: list[Flushing] = attrs.field(factory=list)
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -96,7 +101,6 @@ class Outbox:
     _room: trio.Event | None = None
     _sent_frames: int = 0
     _sent_bytes: int = 0
-    _joined_at: float = -math.inf
 
     # --- the kernel's view: Outlet ----------------------------------------------------------------------------------
 
@@ -108,7 +112,7 @@ class Outbox:
             return
         header = _pack("!BBH", COMMON, 126, size) if size > 125 else _pack("!BB", COMMON, size)
         text = b"".join((header, *pieces))
-        if self._turn.active or self._frames or self._is_closed or self._is_writing:
+        if self._turn.active or self._frames or self._is_closed:
             self.send_frame((text,), len(text))
             return
         try:  # nothing waits and nothing follows: past the queue
@@ -123,18 +127,6 @@ class Outbox:
             self._frames.append((text,))
             self._size = len(text) + _FRAME_COST
             self._leave_rest(sent)
-
-    def send_joined(self, pieces: Sequence[Buffer], size: int) -> None:
-        """Send one text message as `send` does; if another one has just gone out, with those that come until the next turn
-        of the scheduler: many senders that have no turn in common would make a system call each.
-        """
-        if self._is_writing or self._turn.active or trio.current_time() - self._joined_at > _BURST:
-            self.send(pieces, size)
-        else:
-            self._is_writing = True
-            self._start_writer(self._write_joined)
-            self.send(pieces, size)
-        self._joined_at = trio.current_time()
 
     def has_room(self, size: int) -> bool:
         return not self._frames or self._size + size <= self.limits.size + self.limits.waiting
@@ -214,11 +206,6 @@ class Outbox:
             if self._room is None:
                 self._room = trio.Event()
             await self._room.wait()
-
-    async def _write_joined(self) -> None:
-        self._is_writing = False
-        self.flush()
-        self._made_room()
 
     # --- the writer task --------------------------------------------------------------------------------------------
 

@@ -128,9 +128,6 @@ class LocalLink:
     def has_room(self, size: int) -> bool:  # noqa: ARG002  # the interface of an outlet
         return True
 
-    def send_joined(self, pieces: Sequence[Buffer], size: int) -> None:
-        self.send(pieces, size)
-
     def send(self, pieces: Sequence[Buffer], size: int) -> None:  # noqa: ARG002  # as above
         message = decode(b"".join(pieces))
         if isinstance(message, InvocationResult):

@@ -24,7 +24,6 @@ class Peer:
     leave: int = 0
     loss: int = ENOUGH
     taken: bytearray = attrs.field(factory=bytearray)
-    sends: int = 0
     peer_address: str | None = None
     _more: trio.Event = attrs.field(factory=trio.Event)
 
@@ -36,7 +35,6 @@ class Peer:
     def send_nowait(self, pieces: Sequence[Buffer], size: int) -> int:
         data = b"".join(pieces)
         assert len(data) == size > 0
-        self.sends += 1
         if len(self.taken) >= self.loss:
             raise BrokenPipeError
         part = data[: min(self.leave, self.loss - len(self.taken))]
@@ -91,7 +89,7 @@ class Model:
         unsent = self.unsent()
         return sum(map(len, unsent)) + FRAME_COST * len(unsent)
 
-    def send(self, size: int, *, joined: bool = False) -> None:
+    def send(self, size: int) -> None:
         """A message in three pieces; the model frames it by hand."""
         self.number += 1
         text = (b"%d," % self.number).ljust(size, b"x")
@@ -100,8 +98,7 @@ class Model:
         if not failed and fits:
             self.accepted.append(header(text) + text)
         third = len(text) // 3
-        send = self.outbox.send_joined if joined else self.outbox.send
-        send((text[:third], memoryview(text)[third : 2 * third], text[2 * third :]), len(text))
+        self.outbox.send((text[:third], memoryview(text)[third : 2 * third], text[2 * third :]), len(text))
         if not fits and not failed:
             assert self.failures == [CloseReason.SLOW_CONSUMER]
 
@@ -132,7 +129,6 @@ SIZES = st.sampled_from([3, 125, 126, 5_000, 8_191, 8_192, 30_000, 65_535, 65_53
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("send"), SIZES),
-        st.tuples(st.just("join"), SIZES),
         st.tuples(st.just("grant"), st.sampled_from([1, 2, 300, 9_000, 40_000, 400_000])),
         st.tuples(st.just("turn"), st.booleans()),
         st.tuples(st.just("wait"), st.none()),
@@ -160,8 +156,6 @@ async def _step(model: Model, step: str, value: int) -> None:
     match step:
         case "send":
             model.send(value)
-        case "join":
-            model.send(value, joined=True)
         case "grant":
             model.peer.grant(value)
         case "turn" if value:
@@ -228,22 +222,3 @@ async def test_who_waits_for_room_goes_on_when_there_is_room_or_nobody_left(
             await trio.testing.wait_all_tasks_blocked()
             model.outbox.fail(CloseReason.PEER_GONE)
         nursery.cancel_scope.cancel()
-
-
-async def test_messages_that_come_at_about_the_same_time_go_out_together(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with trio.open_nursery() as nursery:
-        peer = Peer(leave=ENOUGH)
-        model = Model(nursery, peer)
-        for _ in range(5):
-            model.send(100, joined=True)
-        assert bytes(peer.taken) == model.accepted[0]  # the first one does not wait for others
-        model.send(100)
-        await model.outbox.wait_sent()
-        assert bytes(peer.taken) == b"".join(model.accepted)
-        assert peer.sends == 2
-        await trio.sleep(1)
-        model.send(100, joined=True)
-        assert peer.sends == 3  # nor does a late one
-        model.check()

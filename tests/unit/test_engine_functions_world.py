@@ -48,8 +48,6 @@ class Outlet:
         assert len(text) == size
         self.messages.append(decode_json(text))
 
-    send_joined = send
-
     def has_room(self, size: int) -> bool:
         return size >= 0
 

@@ -22,6 +22,7 @@ from iii_trio.modules.http import (
     open_hypercorn,
 )
 from iii_trio.protocol import Payload
+from iii_trio.sockets import Turn
 
 Handler = Callable[[Call], Any]
 SERVER: ContextVar[Literal["fast", "hypercorn"]] = ContextVar("server", default="fast")
@@ -327,7 +328,7 @@ async def serve_handler(
     listeners: Sequence[trio.abc.Listener[Any]], handler: RequestHandler, limits: ServerLimits | None = None
 ) -> AsyncIterator[HttpServer]:
     """Run only the server, with a handler of the test's own behind it."""
-    made = (open_fast if SERVER.get() == "fast" else open_hypercorn)(Kernel(clock=TrioClock()), HttpConfig())
+    made = (open_fast if SERVER.get() == "fast" else open_hypercorn)(Kernel(clock=TrioClock()), HttpConfig(), Turn())
     server = attrs.evolve(made, limits=limits or ServerLimits())  # type: ignore[type-var]  # both are attrs classes
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, listeners, handler)

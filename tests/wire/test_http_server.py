@@ -24,6 +24,7 @@ from iii_trio.modules.http import (
     open_fast,
     open_hypercorn,
 )
+from iii_trio.sockets import Turn
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -527,8 +528,8 @@ async def test_a_stop_before_the_start_has_no_effect(autojump_clock: MockClock) 
 
 
 async def test_connections_beyond_the_bound_wait_to_be_accepted(autojump_clock: MockClock) -> None:
-    def small(kernel: Kernel, config: HttpConfig) -> HttpServer:
-        server = open_fast(kernel, config) if config.server == "fast" else open_hypercorn(kernel, config)
+    def small(kernel: Kernel, config: HttpConfig, turn: Turn) -> HttpServer:
+        server = (open_fast if config.server == "fast" else open_hypercorn)(kernel, config, turn)
         return attrs.evolve(server, limits=ServerLimits(connections=1))  # type: ignore[type-var]  # both are attrs classes
 
     async with serving(open_server=small) as rig:

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 import trio
 
-from iii_trio.sockets import BROKEN, ByteStream, Readiness, SocketStream, without_first
+from iii_trio.sockets import BROKEN, ByteStream, Readiness, SocketStream, Turn, without_first
 
 from .answer import (
     CONTINUE,
@@ -17,7 +17,7 @@ from .answer import (
 )
 from .fast_body import Body, no_body
 from .fast_inbound import Inbound
-from .fast_outbound import Departures, Outbound, Pieces
+from .fast_outbound import Outbound, Pieces
 from .fast_responses import Responder
 from .head import Head, Refused, read_head
 from .seam import (
@@ -49,7 +49,7 @@ class Shared:
     limits: ServerLimits
     moment: Moment
     answers: Answers
-    departures: Departures
+    turn: Turn
     readiness: Readiness | None
     stop: trio.Event
 
@@ -269,7 +269,7 @@ class FastConnection:
             self._leave_to_task(_Outgoing(self._goes_on(close=response.close), response=response))
 
     def answer(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
-        """Send it at once where that is possible, else in the connection's task."""
+        """Send it at once, or at the end of the turn; in the connection's task if the socket does not take it."""
         self._pending, self._due = None, _NOT_WAITING
         goes_on = self._goes_on(close=close)
         pieces = self._shared.answers.encode(status, headers, body, b"" if goes_on else b"close")
@@ -277,13 +277,16 @@ class FastConnection:
             self._leave_to_task(_Outgoing(goes_on, response=Response(status, headers, body)))
         else:
             self._outgoing = _Outgoing(goes_on, pieces, sum(map(len, pieces)))
-            self._shared.departures.send_soon(self._depart)
+            if self._shared.turn.active:
+                self._shared.turn.dirty.append(self)
+            else:
+                self.flush()
 
     def _goes_on(self, *, close: bool) -> bool:
         assert self._known is not None
         return self._known.head.keep_alive and not (close or self._shared.stop.is_set())
 
-    def _depart(self) -> None:
+    def flush(self) -> None:
         """Send what goes out, as far as it can be done at once."""
         outgoing = self._outgoing
         if outgoing is None:

@@ -1,7 +1,7 @@
 """The sending half of a connection: at once where the socket takes it, else within deadlines."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -53,33 +53,3 @@ class Outbound:
         self._last_words = deadline
         if self._scope is not None:
             self._scope.deadline = min(self._scope.deadline, deadline)
-
-
-@attrs.define(eq=False)
-class Departures:
-    """Answers to requests that came together are sent one right after the other, once all of their functions have run.
-
-    Else functions run between two answers, long enough for the client to fall asleep, and each answer has to wake it,
-    which costs more than all the rest of sending.
-    """
-
-    _is_holding: bool = False
-    _held: list[Callable[[], object]] = attrs.field(factory=list)
-
-    def hold(self) -> None:
-        """Keep what is to be sent until `release`."""
-        self._is_holding = True
-
-    def send_soon(self, send: Callable[[], object]) -> None:
-        """Have `send` called, now or when the others are. It neither waits nor raises."""
-        if self._is_holding:
-            self._held.append(send)
-        else:
-            send()
-
-    def release(self) -> None:
-        """Send what was kept."""
-        self._is_holding = False
-        held, self._held = self._held, []
-        for send in held:
-            send()

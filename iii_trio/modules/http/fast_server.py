@@ -8,11 +8,10 @@ from typing import Final
 import attrs
 import trio
 
-from iii_trio.sockets import IS_AVAILABLE, Readiness, own_stream
+from iii_trio.sockets import IS_AVAILABLE, Readiness, Turn, own_stream
 
 from .answer import Answers, Dates, Moment
 from .fast_connection import LOOK_EVERY, FastConnection, Shared
-from .fast_outbound import Departures
 from .listening import Listening
 from .seam import Listeners, RequestHandler, ServerLimits, Shortcuts
 
@@ -28,10 +27,12 @@ class FastServer:
       now: seconds since the epoch, for `date`.
       limits: what is taken from a peer. Waits for a request end within a quarter of a second after their time;
         from half a second on it is watched whether the client of a running request is still there.
+      turn: the turn that all connections of an engine have in common.
     """
 
     now: Callable[[], float]
     limits: ServerLimits = attrs.field(factory=ServerLimits)
+    turn: Turn = attrs.field(factory=Turn)
     _listening: Listening[FastConnection] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -46,11 +47,10 @@ class FastServer:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and answer until cancelled, or until `request_stop` and the last answer."""
-        departures = Departures()
         readiness = Readiness() if IS_AVAILABLE and shortcuts is not None else None
         moment = Moment(Dates(self.now))
         shared = Shared(
-            handler, shortcuts, self.limits, moment, Answers(moment), departures, readiness, self._listening.stop
+            handler, shortcuts, self.limits, moment, Answers(moment), self.turn, readiness, self._listening.stop
         )
         buffer = memoryview(bytearray(_RECEIVE_SIZE))
 
@@ -59,7 +59,7 @@ class FastServer:
 
         with ExitStack() as stack:
             if readiness is not None and shortcuts is not None:
-                stack.enter_context(shortcuts.fed_by(_Arrivals(readiness, departures)))
+                stack.enter_context(shortcuts.fed_by(_Arrivals(readiness, self.turn)))
                 stack.callback(readiness.close)
             look_around = partial(self._look_around, moment, shortcuts)
             await self._listening.serve(listeners, converse, look_around, task_status=task_status)
@@ -83,17 +83,21 @@ class FastServer:
 
 @attrs.frozen(eq=False)
 class _Arrivals:
-    """Requests as a source of calls, whose answers leave together."""
+    """Requests as a source of calls; those that come together are one turn.
+
+    Their answers leave together, once all their functions have run. Else functions run between two answers, long enough
+    for the client to fall asleep, and each answer has to wake it, which costs more than all the rest of sending.
+    """
 
     _readiness: Readiness
-    _departures: Departures
+    _turn: Turn
 
     async def wait(self) -> None:
         await self._readiness.wait()
 
     def collect(self) -> None:
-        self._departures.hold()
+        self._turn.active = True
         self._readiness.collect()
 
     def done(self) -> None:
-        self._departures.release()
+        self._turn.end()

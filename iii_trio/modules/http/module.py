@@ -12,6 +12,7 @@ from iii_trio.kernel import Kernel, ModuleOwner
 from iii_trio.modules.driver import alone
 from iii_trio.modules.live_config import LiveConfig
 from iii_trio.protocol.errors import IIIError
+from iii_trio.sockets import Turn
 
 from .config import HttpConfig
 from .entry import may_replace, waiting_keys
@@ -26,17 +27,17 @@ _log = logging.getLogger("iii_trio.http")
 ADDRESS_SERVICE: Final = "http_address"
 
 
-OpenServer = Callable[[Kernel, HttpConfig], HttpServer]
+OpenServer = Callable[[Kernel, HttpConfig, Turn], HttpServer]
 
 
-def open_fast(kernel: Kernel, config: HttpConfig) -> HttpServer:  # noqa: ARG001  # an `OpenServer`
+def open_fast(kernel: Kernel, config: HttpConfig, turn: Turn) -> HttpServer:  # noqa: ARG001  # an `OpenServer`
     """The engine's own server."""
     from .fast_server import FastServer
 
-    return FastServer(now=kernel.clock.now)
+    return FastServer(now=kernel.clock.now, turn=turn)
 
 
-def open_hypercorn(kernel: Kernel, config: HttpConfig) -> HttpServer:
+def open_hypercorn(kernel: Kernel, config: HttpConfig, turn: Turn) -> HttpServer:  # noqa: ARG001  # as above
     """The server that also speaks TLS. Imported here: hypercorn takes a tenth of a second to load. Raises TlsError."""
     from .hypercorn_server import HypercornServer, open_tls
 
@@ -56,6 +57,7 @@ class HttpModule:
       owner: the module as the kernel knows it.
       network: opens the listeners.
       open_server: makes the server that speaks HTTP on them; None for the one that the settings name.
+      turn: the turn that all connections of the engine have in common.
       live: its configuration entry, whose value counts more than `config` and may change; None: it does not.
     """
 
@@ -64,6 +66,7 @@ class HttpModule:
     network: Network
     open_server: OpenServer | None = None
     live: LiveConfig[HttpConfig] | None = None
+    turn: Turn = attrs.field(factory=Turn, repr=False)
     address: tuple[str, int] | None = attrs.field(default=None, init=False)
     _gateway: Gateway = attrs.field(init=False)
     _shortcuts: FunctionShortcuts = attrs.field(init=False)
@@ -124,7 +127,7 @@ class HttpModule:
         assert self._sites is not None
         host = config.host.strip("[]")
         open_server = self.open_server or SERVERS[config.server]
-        site = Site(open_server(kernel, config), self.network)
+        site = Site(open_server(kernel, config, self.turn), self.network)
         bound = await self._sites.start(site.run, host, self._port(kernel, config), self.handle, self._shortcuts)
         former, self._site = self._site, site
         self.address = config.host, bound
