@@ -12,7 +12,7 @@ from .results import Fairness, Routed, Window
 SIZES = (150, 16 * 1024, 64 * 1024, 1024 * 1024)
 FLOOD_DEPTH = 1000
 T = TypeVar("T")
-_TIGHT = {150: 2.0, 1024 * 1024: 1.5}
+_TIGHT = {150: 2.0, 64 * 1024: 1.5, 1024 * 1024: 1.5}
 """Sizes whose targets leave little room get so many times the rounds: the best of few is a matter of luck."""
 
 
