@@ -122,8 +122,9 @@ class Runners:
         self._is_coming = False
         while not runner.is_dismissed:
             await self._serve(runner)
-            if self._vacant:
+            if runner.source is None and self._vacant:
                 runner.source = self._vacant.pop()
+                self.look()  # there may be more of them
             if runner.source is not None:
                 await self._attend(runner, runner.source)
             elif len(self._resting) < _RESTING:
@@ -156,8 +157,10 @@ class Runners:
         finally:
             self._waiting -= 1
         self._is_coming = True  # this task itself
-        source.collect()
-        self._is_coming = False
+        try:
+            source.collect()
+        finally:
+            self._is_coming = False
         await self._serve(runner)
         if runner.source is not None:
             source.done()

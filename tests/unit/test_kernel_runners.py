@@ -1,7 +1,7 @@
 """Tasks that run one handler after another: each run is as alone as in a task of its own."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 
 import attrs
@@ -254,6 +254,23 @@ async def test_a_source_is_waited_for_while_handlers_wait(autojump_clock: MockCl
             await trio.testing.wait_all_tasks_blocked()
             assert (sorted(world.log), tap.waiting, world.tasks) == (["a", "a2", "b", "b2", "c", "c2"], 1, 4)
             tap.close()
+
+
+async def test_every_source_is_waited_for(autojump_clock: MockClock) -> None:
+    async with opened() as world:
+        taps = [Tap(world) for _ in range(3)]
+        with ExitStack() as stack:
+            for tap in taps:
+                stack.enter_context(world.runners.fed_by(tap))
+            await trio.testing.wait_all_tasks_blocked()
+            for number, tap in enumerate(taps):
+                assert tap.waiting == 1
+                tap.put(str(number))
+                await trio.testing.wait_all_tasks_blocked()
+            assert world.log == ["0", "1", "2"]
+            assert [tap.waiting for tap in taps] == [1, 1, 1]
+            for tap in taps:
+                tap.close()
 
 
 @pytest.mark.parametrize("when", ["waiting", "working"])

@@ -1,19 +1,22 @@
 """The short way of the common request: no task waits for its answer, which may come at any time and from anywhere."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import attrs
 import pytest
 import trio
 import trio.testing
-from http_rig import Rig, TcpNetwork, request, serving
+from http_rig import Client, MemoryListener, Rig, TcpNetwork, request, serving
 from trio.testing import MockClock
 
-from iii_trio.kernel import Call
-from iii_trio.modules.http import HttpConfig
+from iii_trio.kernel import Call, Kernel, TrioClock
+from iii_trio.modules.http import HttpConfig, Request, Response, open_fast
 from iii_trio.modules.http.shortcut import FunctionShortcut
 from iii_trio.protocol.errors import FunctionFailed
+from iii_trio.sockets import Turn
 
 
 @attrs.define
@@ -288,3 +291,70 @@ async def test_many_connections_at_once_over_tcp() -> None:
         for number in range(100):
             nursery.start_soon(ask, rig, number, trio.lowlevel.checkpoint)
     assert rig.kernel.statistics().channels.open == 0
+
+
+# --- the server's side alone ------------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Held:
+    """Shortcuts, shortcut and pending request in one: it keeps the client, for the test to answer."""
+
+    timeout: float = 30.0
+    is_current: bool = True
+    client: Any = None
+    abandoned: int = 0
+
+    def find(self, _: Request) -> "Held":
+        return self
+
+    def fed_by(self, _: object) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def look(self) -> None:
+        """Nothing was given up."""
+
+    def take(self, _: bytes, client: object) -> "Held":
+        self.client = client
+        return self
+
+    def expire(self) -> None:
+        raise AssertionError("no request takes that long")
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+
+async def refuse(_: Request) -> Response:
+    raise AssertionError("every request has a shortcut")
+
+
+async def test_a_stream_that_comes_as_the_connection_ends_is_released(autojump_clock: MockClock) -> None:
+    async def stream() -> bytes:
+        raise AssertionError("nobody is left to read it")
+
+    held, released, listener = Held(), trio.Event(), MemoryListener()
+    server = open_fast(Kernel(clock=TrioClock()), HttpConfig(), Turn())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(server.serve, [listener], refuse, shortcuts=held))
+        client = Client(await listener.connect())
+        await client.send(request("GET", "/"))
+        await trio.testing.wait_all_tasks_blocked()
+        held.client.respond(Response(200, (), b"", stream=stream, release=released.set))
+        nursery.cancel_scope.cancel()
+    assert released.is_set()
+    assert held.abandoned == 0  # it was answered
+
+
+async def test_a_request_whose_connection_ends_is_abandoned_once(autojump_clock: MockClock) -> None:
+    held, listener = Held(), MemoryListener()
+    server = open_fast(Kernel(clock=TrioClock()), HttpConfig(), Turn())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(server.serve, [listener], refuse, shortcuts=held))
+        client = Client(await listener.connect())
+        await client.send(request("GET", "/"))
+        await trio.testing.wait_all_tasks_blocked()
+        await client.stream.aclose()
+        await trio.sleep(1)
+        assert held.abandoned == 1
+        nursery.cancel_scope.cancel()

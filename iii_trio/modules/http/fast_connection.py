@@ -75,8 +75,9 @@ class _Outgoing:
 
 @attrs.define(eq=False)
 class FastConnection:
-    """Reads a head, runs the handler, writes the answer, and begins again; in the task that accepted the client.
+    """Reads a head, has it answered, and begins again. A `Client` of requests that are on their shortcut.
 
+    Those are answered from elsewhere, and may be read elsewhere; all others in the task that accepted the client (ADR 16).
     The deadlines while a request is awaited are kept by the server, which calls `look` regularly: a timer per request
     would cost more than reading its head.
     """
@@ -130,6 +131,8 @@ class FastConnection:
         finally:
             if self._pending is not None:
                 self._pending.abandon()
+            if self._outgoing is not None and self._outgoing.response is not None:
+                self._outgoing.response.release()  # it came while the connection ended
             self._stream.close()
 
     # --- what the server asks for -----------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ class FunctionShortcut:
         if not gateway.take_slot():
             return None
         log_request(self.request, route, trust_proxy=gateway.config.trust_proxy)
-        call, kernel = PendingCall(self, gateway, client, body), gateway.kernel
+        call, kernel, is_taken = PendingCall(self, gateway, client, body), gateway.kernel, False
         try:
             is_taken = kernel.bus.submit(
                 route.function_id,
@@ -123,12 +123,12 @@ class FunctionShortcut:
                 traceparent=self._traceparent or new_trace(kernel.ids),
                 baggage=self._baggage,
             )
-        except Overloaded:  # there are too many channels
-            is_taken = False
-        if is_taken:
-            return call
-        call.abandon()
-        return None
+        except Overloaded:
+            return None  # there are too many channels, which the handler says
+        finally:
+            if not is_taken:
+                call.abandon()
+        return call if is_taken else None
 
 
 @attrs.define(eq=False)
