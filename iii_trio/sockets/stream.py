@@ -65,18 +65,18 @@ class SocketStream:
     """Receive buffer shared by all connections of an engine: nothing waits between filling and splitting it."""
 
     peer_address: str | None = None
-    _descriptor: int = attrs.field(init=False)
+    descriptor: int = attrs.field(init=False)
     """The socket's number; -1 once it is closed, for the next socket may get the same one."""
 
     def __attrs_post_init__(self) -> None:
-        self._descriptor = self._socket.fileno()
+        self.descriptor = self._socket.fileno()
 
     async def receive(self, carry: bytes) -> memoryview:
         start = len(carry)
         while True:
-            if self._descriptor < 0:
+            if self.descriptor < 0:
                 raise trio.ClosedResourceError("this side has closed the connection")
-            await trio.lowlevel.wait_readable(self._descriptor)
+            await trio.lowlevel.wait_readable(self.descriptor)
             buffer = self._shared
             try:
                 if not start:
@@ -85,11 +85,6 @@ class SocketStream:
                 return buffer[: start + self._socket.recv_into(buffer[start:])]
             except (BlockingIOError, InterruptedError):
                 continue
-
-    @property
-    def descriptor(self) -> int:
-        """The socket's number, -1 once it is closed."""
-        return self._descriptor
 
     def receive_nowait(self) -> memoryview | None:
         """What has come, empty at the end, valid as that of `receive`; None if nothing has. Raises OSError."""
@@ -126,7 +121,7 @@ class SocketStream:
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        self._descriptor = -1
+        self.descriptor = -1
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 

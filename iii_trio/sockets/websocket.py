@@ -10,7 +10,7 @@ from .frames import FrameSplitter, close_frame, control_frame
 from .large import LargeFrame, SpareBuffers
 from .outbox import Outbox
 from .reasons import CLOSE_CODES, CloseReason
-from .stream import BROKEN, RECEIVE_SIZE, ByteStream
+from .stream import BROKEN, RECEIVE_SIZE, ByteStream, SocketStream
 
 _CARRIED = 128 * 1024
 """A frame up to this size that a read cuts is carried into the next read, ..."""
@@ -67,17 +67,25 @@ class WebSocket:
         Where `take` returns something to wait for, nothing is received meanwhile. Each batch costs a checkpoint.
         Cancelled: nothing that was received is lost or half-read.
         """
-        receive, splitter, split = self.stream.receive, self._splitter, self._splitter.split
+        stream, splitter, split = self.stream, self._splitter, self._splitter.split
+        socket = stream if isinstance(stream, SocketStream) else None
         while splitter.ended is None:
             batch: list[Message]
             if self._rest or self._large is not None:
                 batch = await self.receive_batch()
-            else:  # the same as `receive_batch`, with a coroutine and a call less for each message of a quiet peer
+            else:  # the same as `receive_batch`, with fewer coroutines and calls for each message of a quiet peer
                 batch = []
+                data: memoryview | None
                 try:
-                    data = await receive(b"")
+                    if socket is None:
+                        data = await stream.receive(b"")
+                    else:
+                        await trio.lowlevel.wait_readable(socket.descriptor)
+                        data = socket.receive_nowait()
                 except BROKEN:
                     data = _NOTHING
+                if data is None:
+                    continue
                 if not data:
                     splitter.ended = CloseReason.PEER_GONE
                     break
