@@ -13,7 +13,7 @@ from iii_trio.protocol import Buffer
 
 from .frames import COMMON, frame_header
 from .reasons import CloseReason
-from .stream import BROKEN, ByteStream
+from .stream import BROKEN, ByteStream, SocketStream
 
 _JOIN_LIMIT = 8 * 1024
 _CHUNK = 256 * 1024
@@ -101,6 +101,15 @@ class Outbox:
     _room: trio.Event | None = None
     _sent_frames: int = 0
     _sent_bytes: int = 0
+    _send: Callable[[bytes], int] = attrs.field(init=False)
+    """The system's own call where there is one: a single message passes as few functions as can be."""
+
+    def __attrs_post_init__(self) -> None:
+        stream = self._stream
+        if isinstance(stream, SocketStream):
+            self._send = stream.send
+        else:
+            self._send = lambda data: stream.send_nowait((data,), len(data))
 
     # --- the kernel's view: Outlet ----------------------------------------------------------------------------------
 
@@ -116,7 +125,9 @@ class Outbox:
             self.send_frame((text,), len(text))
             return
         try:  # nothing waits and nothing follows: past the queue
-            sent = self._stream.send_nowait((text,), len(text))
+            sent = self._send(text)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
         except BROKEN:
             self.fail(CloseReason.PEER_GONE)
             return

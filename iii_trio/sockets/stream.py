@@ -3,7 +3,7 @@
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import attrs
@@ -68,8 +68,11 @@ class SocketStream:
     descriptor: int = attrs.field(init=False)
     """The socket's number; -1 once it is closed, for the next socket may get the same one."""
 
+    send: Callable[[Buffer], int] = attrs.field(init=False)
+    """The socket's own: returns how many bytes it took, raises BlockingIOError if none."""
+
     def __attrs_post_init__(self) -> None:
-        self.descriptor = self._socket.fileno()
+        self.descriptor, self.send = self._socket.fileno(), self._socket.send
 
     async def receive(self, carry: bytes) -> memoryview:
         start = len(carry)

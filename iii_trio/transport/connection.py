@@ -113,32 +113,40 @@ class Connection:
 
         Where something has to be waited for before the next of them, that and the rest are in what is returned.
         """
-        turn, worker, bus, gate = self.turn, self.worker, self.kernel.bus, self.gate
-        turn.active = len(batch) > 1
+        gate = self.gate
+        if len(batch) == 1:
+            self._take_one(batch[0])
+            if self._checks is None and (gate is None or gate.pending is None):
+                return None
+            return self._resume([])
+        self.turn.active = True
         try:
             for number, data in enumerate(batch, 1):
-                try:
-                    text = data if type(data) is bytes else self._text_of(data)
-                    message = decode(text)
-                    if type(message) is InvocationResult:
-                        bus.result_from(worker, message)
-                    elif gate is not None and not gate.passes(message):
-                        pass  # the gate has dealt with it
-                    elif type(message) is InvokeFunction and bus.pass_on(worker, message, text):
-                        pass
-                    else:
-                        turn.active = True  # what it makes may be a lot
-                        _HANDLERS[type(message)](self, message, text)
-                except RemoteProtocolError as error:
-                    self._drop(data, error)
+                self._take_one(data)
                 if self.reason is not None:
                     break
                 if self._checks is not None or (gate is not None and gate.pending is not None):
                     return self._resume(_kept(batch[number:]))
         finally:
-            if turn.active:
-                turn.end()
+            self.turn.end()
         return None
+
+    def _take_one(self, data: Message) -> None:
+        bus, gate = self.kernel.bus, self.gate
+        try:
+            text = data if type(data) is bytes else self._text_of(data)
+            message = decode(text)
+            if type(message) is InvocationResult:
+                bus.result_from(self.worker, message)
+            elif gate is not None and not gate.passes(message):
+                pass  # the gate has dealt with it
+            elif type(message) is InvokeFunction and bus.pass_on(self.worker, message, text):
+                pass
+            else:
+                with self.turn.joined():  # what it makes may be a lot
+                    _HANDLERS[type(message)](self, message, text)
+        except RemoteProtocolError as error:
+            self._drop(data, error)
 
     async def _resume(self, rest: list[Message]) -> None:
         """Wait for what has to be known first, then go on with the messages behind."""
