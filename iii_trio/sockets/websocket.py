@@ -77,7 +77,7 @@ class WebSocket:
                 batch = []
                 data: memoryview | None
                 try:
-                    if socket is None:
+                    if socket is None or socket.descriptor < 0:  # closed: `receive` says so
                         data = await stream.receive(b"")
                     else:
                         await trio.lowlevel.wait_readable(socket.descriptor)

@@ -116,7 +116,7 @@ class Connection:
         gate = self.gate
         if len(batch) == 1:
             self._take_one(batch[0])
-            if self._checks is None and (gate is None or gate.pending is None):
+            if (self._checks is None and (gate is None or gate.pending is None)) or self.reason is not None:
                 return None
             return self._resume([])
         self.turn.active = True

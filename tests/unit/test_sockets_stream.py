@@ -9,7 +9,17 @@ import trio
 import trio.testing
 
 from iii_trio.protocol import Buffer
-from iii_trio.sockets import RECEIVE_SIZE, CloseReason, Outbox, OutboxLimits, SocketStream, TrioStream, Turn, own_stream
+from iii_trio.sockets import (
+    RECEIVE_SIZE,
+    CloseReason,
+    Outbox,
+    OutboxLimits,
+    SocketStream,
+    TrioStream,
+    Turn,
+    WebSocket,
+    own_stream,
+)
 from iii_trio.sockets.stream import ByteStream
 
 
@@ -70,6 +80,17 @@ async def test_a_closed_stream_keeps_away_from_the_next_socket_of_its_number() -
     finally:
         second.close()
         other.close()
+
+
+async def test_a_closed_stream_ends_the_reading_of_its_websocket() -> None:
+    ours, peer = socket.socketpair()
+    with peer:
+        stream = SocketStream(ours, shared())
+        outbox = Outbox(stream, Turn(), lambda _: None, lambda _: None)
+        websocket = WebSocket(stream, outbox, trio.current_time)
+        stream.close()
+        await websocket.deliver(lambda _: None)
+    assert websocket.ended is CloseReason.PEER_GONE
 
 
 @pytest.mark.parametrize("trouble", [BlockingIOError, InterruptedError])
