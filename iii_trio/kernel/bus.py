@@ -246,15 +246,15 @@ class Bus:
         self, row: Invocation, pieces: Sequence[bytes], metadata: Payload | None, traceparent: str, baggage: str | None
     ) -> bool:
         function = row.function
-        executor = function.owner
-        if not isinstance(executor, Worker) or executor.closing or executor.outlet is None or executor.outlet.is_full:
+        worker = function.worker
+        if worker is None or worker.outlet is None or worker.outlet.is_full:
             return False
         extra = extra_members(None, ABSENT if metadata is None else metadata.raw, traceparent, baggage)
         size = ENVELOPE + len(function.invoke_member) + sum(map(len, pieces)) + len(extra)
-        if (executor.receive_limit is not None and size > executor.receive_limit) or not executor.outlet.has_room(size):
+        try:
+            self._hand_over(row, (INVOKE, row.id.encode(), function.invoke_member, *pieces, extra, b"}"), size)
+        except InvocationError:
             return False
-        self.ledger.open(row)
-        executor.outlet.send((INVOKE, row.id.encode(), function.invoke_member, *pieces, extra, b"}"), size)
         return True
 
     async def notify(

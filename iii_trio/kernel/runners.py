@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from functools import partial
 from types import coroutine
@@ -95,10 +95,16 @@ class Runners:
                 self._vacant.remove(source)
 
     def look(self) -> None:
-        """Have sources waited for that nobody waits for, where that was not possible before. To be called now and then."""
-        if self._vacant and not self._is_coming:
-            with suppress(SupervisorStopped):
+        """Have somebody come for what is queued, and for sources that nobody waits for.
+
+        To be called now and then: it may not have been possible before. What is queued ends if it still is not.
+        """
+        if (self._queue or self._vacant) and not self._is_coming:
+            try:
                 self._send_for_one()
+            except SupervisorStopped:
+                while self._queue:
+                    self._stopped(self._queue.popleft()[0])
 
     def start_soon(self, row: Invocation, call: Call) -> None:
         """Run the handler of a row from the next turn of the scheduler on; then `row.child` is its task. Raises SupervisorStopped."""
@@ -181,12 +187,7 @@ class Runners:
             runner.source.done()
             self._vacant.append(runner.source)
             runner.source = None
-        if (self._queue or self._vacant) and not self._is_coming:
-            try:
-                self._send_for_one()
-            except SupervisorStopped:
-                while self._queue:
-                    self._stopped(self._queue.popleft()[0])
+        self.look()
 
     async def sweep(self) -> None:
         """End the tasks that are not needed any more; run until cancelled."""

@@ -75,24 +75,21 @@ class SocketStream:
         self.descriptor, self.send = self._socket.fileno(), self._socket.send
 
     async def receive(self, carry: bytes) -> memoryview:
-        start = len(carry)
         while True:
             if self.descriptor < 0:
                 raise trio.ClosedResourceError("this side has closed the connection")
             await trio.lowlevel.wait_readable(self.descriptor)
-            buffer = self._shared
-            try:
-                if not start:
-                    return buffer[: self._socket.recv_into(buffer)]
-                buffer[:start] = carry
-                return buffer[: start + self._socket.recv_into(buffer[start:])]
-            except (BlockingIOError, InterruptedError):
-                continue
+            if (got := self.receive_nowait(carry)) is not None:
+                return got
 
-    def receive_nowait(self) -> memoryview | None:
-        """What has come, empty at the end, valid as that of `receive`; None if nothing has. Raises OSError."""
+    def receive_nowait(self, carry: bytes = b"") -> memoryview | None:
+        """The same of what is there; None if nothing is. Raises OSError."""
+        start, buffer = len(carry), self._shared
         try:
-            return self._shared[: self._socket.recv_into(self._shared)]
+            if not start:
+                return buffer[: self._socket.recv_into(buffer)]
+            buffer[:start] = carry
+            return buffer[: start + self._socket.recv_into(buffer[start:])]
         except (BlockingIOError, InterruptedError):
             return None
 

@@ -4,13 +4,14 @@ import errno
 import http.client
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
 import trio
 import trio.testing
-from http_rig import Client, MemoryNetwork, TcpNetwork, Wrapped, request, run_in, serving
+from http_rig import Client, MemoryNetwork, Rig, TcpNetwork, Wrapped, request, run_in, serving
 from trio.testing import MockClock
 
 from iii_trio.kernel import Call, Kernel, ModuleOwner, TrioClock
@@ -328,6 +329,16 @@ class Mute(Wrapped):
         raise trio.BrokenResourceError
 
 
+async def begin_upload(rig: Rig, wrap: Callable[[Any], trio.abc.Stream], fields: str, body: bytes = b"") -> Client:
+    """A client whose stream is wrapped on the server's side, and who has sent a head and, in the same piece, `body`."""
+    rig.route("/up", {"body": 1}, "POST")
+    assert rig.network.listener is not None
+    client = Client(await rig.network.listener.connect(wrap))
+    head = f"POST /up HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n{fields}\r\n"
+    await client.send(head.encode() + body)
+    return client
+
+
 @pytest.mark.parametrize(
     ("fields", "body"),
     [
@@ -340,11 +351,8 @@ async def test_a_reset_in_a_body_that_is_parsed_is_no_error(
     fields: str, body: bytes, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     async with serving() as rig:
-        rig.route("/up", {"body": 1}, "POST")
-        assert rig.network.listener is not None
-        client = Client(await rig.network.listener.connect(Reset))
-        head = f"POST /up HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n{fields}\r\n"
-        await client.send(head.encode(), body)
+        client = await begin_upload(rig, Reset, fields)
+        await client.send(body)
         await trio.testing.wait_all_tasks_blocked()
         await client.send(b"reset")
         await client.stream.aclose()
@@ -362,11 +370,7 @@ async def test_a_client_that_cannot_be_told_about_its_body_is_no_error(
     fields: str, body: bytes, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     async with serving() as rig:
-        rig.route("/up", {"body": 1}, "POST")
-        assert rig.network.listener is not None
-        client = Client(await rig.network.listener.connect(Mute))
-        head = f"POST /up HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n{fields}\r\n"
-        await client.send(head.encode() + body)
+        client = await begin_upload(rig, Mute, fields, body)
         assert await client.ends()
         assert not rig.calls
         assert not caplog.records

@@ -1,7 +1,7 @@
 """The short way of the common request: no task waits for its answer, which may come at any time and from anywhere."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,15 @@ class Gate:
         self.called.set()
         await self.opened.wait()
         return {"body": self.runs}
+
+
+async def held_up(rig: Rig, gate: Gate) -> Client:
+    """A client whose request for `/a` has reached the function."""
+    rig.route("/a", gate.pass_through)
+    client = await rig.connect()
+    await client.send(request("GET", "/a"))
+    await gate.called.wait()
+    return client
 
 
 def of(*values: Any) -> Callable[[Call], Any]:
@@ -190,10 +199,7 @@ async def test_the_time_is_up_once(autojump_clock: MockClock) -> None:
 async def test_a_stop_lets_it_have_its_answer_as_the_last(autojump_clock: MockClock) -> None:
     gate = Gate()
     async with serving() as rig:
-        rig.route("/a", gate.pass_through)
-        client = await rig.connect()
-        await client.send(request("GET", "/a"))
-        await gate.called.wait()
+        client = await held_up(rig, gate)
         rig.module.request_stop()
         await trio.testing.wait_all_tasks_blocked()
         gate.opened.set()
@@ -219,10 +225,7 @@ async def test_a_connection_that_asked_for_it_ends_with_the_answer(network: str)
 async def test_a_killed_handler_is_an_error_and_the_next_one_runs(autojump_clock: MockClock) -> None:
     gate = Gate()
     async with serving() as rig:
-        rig.route("/a", gate.pass_through)
-        client = await rig.connect()
-        await client.send(request("GET", "/a"))
-        await gate.called.wait()
+        client = await held_up(rig, gate)
         row = next(iter(rig.kernel.ledger))
         assert row.child is not None
         row.child.cancel("a test")
@@ -329,24 +332,9 @@ async def refuse(_: Request) -> Response:
     raise AssertionError("every request has a shortcut")
 
 
-async def test_a_stream_that_comes_as_the_connection_ends_is_released(autojump_clock: MockClock) -> None:
-    async def stream() -> bytes:
-        raise AssertionError("nobody is left to read it")
-
-    held, released, listener = Held(), trio.Event(), MemoryListener()
-    server = open_fast(Kernel(clock=TrioClock()), HttpConfig(), Turn())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(partial(server.serve, [listener], refuse, shortcuts=held))
-        client = Client(await listener.connect())
-        await client.send(request("GET", "/"))
-        await trio.testing.wait_all_tasks_blocked()
-        held.client.respond(Response(200, (), b"", stream=stream, release=released.set))
-        nursery.cancel_scope.cancel()
-    assert released.is_set()
-    assert held.abandoned == 0  # it was answered
-
-
-async def test_a_request_whose_connection_ends_is_abandoned_once(autojump_clock: MockClock) -> None:
+@asynccontextmanager
+async def holding() -> AsyncIterator[tuple[Held, Client, trio.Nursery]]:
+    """A server that has taken a client's request and waits for the answer; the nursery is what it runs in."""
     held, listener = Held(), MemoryListener()
     server = open_fast(Kernel(clock=TrioClock()), HttpConfig(), Turn())
     async with trio.open_nursery() as nursery:
@@ -354,7 +342,24 @@ async def test_a_request_whose_connection_ends_is_abandoned_once(autojump_clock:
         client = Client(await listener.connect())
         await client.send(request("GET", "/"))
         await trio.testing.wait_all_tasks_blocked()
+        yield held, client, nursery
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stream_that_comes_as_the_connection_ends_is_released(autojump_clock: MockClock) -> None:
+    async def stream() -> bytes:
+        raise AssertionError("nobody is left to read it")
+
+    released = trio.Event()
+    async with holding() as (held, _, nursery):
+        held.client.respond(Response(200, (), b"", stream=stream, release=released.set))
+        nursery.cancel_scope.cancel()
+    assert released.is_set()
+    assert held.abandoned == 0  # it was answered
+
+
+async def test_a_request_whose_connection_ends_is_abandoned_once(autojump_clock: MockClock) -> None:
+    async with holding() as (held, client, _):
         await client.stream.aclose()
         await trio.sleep(1)
         assert held.abandoned == 1
-        nursery.cancel_scope.cancel()

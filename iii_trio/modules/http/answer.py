@@ -139,7 +139,9 @@ class Answers:
         None if it is one that has to be encoded in the long way.
         """
         key = (status, headers)
-        head = self._heads.get(key) or self._remember(key)
+        head = self._heads.get(key)
+        if head is None:
+            head = self._remember(key)
         if not head:
             return None
         size = len(body)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import attrs
@@ -175,7 +176,11 @@ class FastConnection:
             goes_on = self._outgoing is not None and await self._send_outgoing(self._outgoing)
 
     def _await_request(self) -> None:
-        self._due = self._shared.moment.now + LOOK_EVERY + self._shared.limits.idle_timeout
+        self._allow(self._shared.limits.idle_timeout)
+
+    def _allow(self, seconds: float) -> None:
+        """Let what is waited for take so long, from the last look at the clock."""
+        self._due = self._shared.moment.now + LOOK_EVERY + seconds
 
     async def _take_requests(self) -> None:
         """Answer requests until there are no more; cancelled by the answer to one of them that this task has to send."""
@@ -205,7 +210,7 @@ class FastConnection:
                 if head is not None:
                     return head
                 if not seen:
-                    self._due = self._shared.moment.now + LOOK_EVERY + limits.head_timeout
+                    self._allow(limits.head_timeout)
                 seen = len(inbound.data) - inbound.at
             if not await (inbound.more() if seen else self._more()):
                 return None
@@ -250,15 +255,11 @@ class FastConnection:
             return False
         way = known.shortcut
         if way is None or not way.is_current:
-            client = self._stream.peer_address or ""
-            way = shortcuts.find(
-                Request(head.method, head.path, head.query, head.headers, no_body, head.version, client)
-            )
-            known.shortcut = way
+            way = known.shortcut = shortcuts.find(self._request(head, no_body))
         self._pending = None if way is None else way.take(bytes(data[head.end : end]), self)
         if way is None or self._pending is None:
             return False
-        self._due = self._shared.moment.now + LOOK_EVERY + way.timeout
+        self._allow(way.timeout)
         self._turn += 1
         self._inbound.use(end)
         return True
@@ -269,12 +270,14 @@ class FastConnection:
             self.answer(response.status, response.headers, response.body, close=response.close)
         else:
             self._pending, self._due = None, _NOT_WAITING
-            self._leave_to_task(_Outgoing(self._goes_on(close=response.close), response=response))
+            assert self._known is not None
+            self._leave_to_task(_Outgoing(self._goes_on(self._known.head, close=response.close), response=response))
 
     def answer(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
         """Send it at once, or at the end of the turn; in the connection's task if the socket does not take it."""
         self._pending, self._due = None, _NOT_WAITING
-        goes_on = self._goes_on(close=close)
+        assert self._known is not None
+        goes_on = self._goes_on(self._known.head, close=close)
         pieces = self._shared.answers.encode(status, headers, body, b"" if goes_on else b"close")
         if pieces is None:
             self._leave_to_task(_Outgoing(goes_on, response=Response(status, headers, body)))
@@ -285,9 +288,8 @@ class FastConnection:
             else:
                 self.flush()
 
-    def _goes_on(self, *, close: bool) -> bool:
-        assert self._known is not None
-        return self._known.head.keep_alive and not (close or self._shared.stop.is_set())
+    def _goes_on(self, head: Head, *, close: bool) -> bool:
+        return head.keep_alive and not (close or self._shared.stop.is_set())
 
     def flush(self) -> None:
         """Send what goes out, as far as it can be done at once."""
@@ -345,18 +347,18 @@ class FastConnection:
         if head.length:
             body = Body.of(head, self._inbound, self._invite, self._lose_body)
             receive = body.receive
-        client = self._stream.peer_address or ""
-        request = Request(head.method, head.path, head.query, head.headers, receive, head.version, client)
-        response = await self._shared.handler(request)
+        response = await self._shared.handler(self._request(head, receive))
         self._is_answering = True
-        goes_on = head.keep_alive and not (
-            response.close or (body is not None and body.is_awaited) or self._shared.stop.is_set()
-        )
+        goes_on = self._goes_on(head, close=response.close or (body is not None and body.is_awaited))
         goes_on = await self._responder.send(response, head, goes_on=goes_on)
         if goes_on and body is not None and not body.is_over:
             goes_on = await self._discard(body)
         self._says_goodbye = not goes_on
         return goes_on
+
+    def _request(self, head: Head, receive: Callable[[], Awaitable[bytes]]) -> Request:
+        client = self._stream.peer_address or ""
+        return Request(head.method, head.path, head.query, head.headers, receive, head.version, client)
 
     async def _discard(self, body: Body) -> bool:
         """Read what the handler did not want; False if that cannot be done in time."""

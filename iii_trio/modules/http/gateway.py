@@ -102,9 +102,13 @@ class Gateway:
         """Whether something comes before the functions of all routes."""
         return bool(self._middleware) or self._request_ids is not None
 
+    @property
+    def _refuses(self) -> bool:
+        return self.stopping or self.kernel.bus.draining
+
     def take_slot(self) -> bool:
         """Take a slot if requests are answered at all and one is free; `free_slot` gives it back."""
-        if self.stopping or self.kernel.bus.draining:
+        if self._refuses:
             return False
         try:
             self._slots.acquire_nowait()
@@ -137,7 +141,7 @@ class Gateway:
     async def _in_turn(self, request: Request) -> Response:
         """Wait for a slot, in the order of arrival and without a deadline; then answer within `default_timeout` (D-21)."""
         if not self.take_slot():  # a round of the scheduler less than waiting for what is free
-            if self.stopping or self.kernel.bus.draining:
+            if self._refuses:
                 return answers.shutting_down()
             await self._slots.acquire()
         progress = Progress()

@@ -64,7 +64,7 @@ class FunctionShortcut:
       headers: those of an answer that gives none of its own.
     """
 
-    _gateway: "Gateway"
+    gateway: "Gateway"
     request: Request
     route: Route
     _changes: int
@@ -104,15 +104,15 @@ class FunctionShortcut:
     @property
     def is_current(self) -> bool:
         """Whether settings and routes are still those that this was worked out by."""
-        return self._changes == self._gateway.routes.changes and not self._gateway.is_retired
+        return self._changes == self.gateway.routes.changes and not self.gateway.is_retired
 
     def take(self, body: bytes, client: Client) -> "PendingCall | None":
         """Call the function for one request. None, and no effect, if it cannot be called just now."""
-        gateway, route = self._gateway, self.route
+        gateway, route = self.gateway, self.route
         if not gateway.take_slot():
             return None
         log_request(self.request, route, trust_proxy=gateway.config.trust_proxy)
-        call, kernel, is_taken = PendingCall(self, gateway, client, body), gateway.kernel, False
+        call, kernel, is_taken = PendingCall(self, client, body), gateway.kernel, False
         try:
             is_taken = kernel.bus.submit(
                 route.function_id,
@@ -136,7 +136,6 @@ class PendingCall:
     """A request whose function has been called. What comes of it is told to the client, once; nobody waits for it in a task."""
 
     _way: FunctionShortcut
-    _gateway: "Gateway"
     _client: Client
     _body: bytes
     _promise: Promise | None = None
@@ -146,13 +145,13 @@ class PendingCall:
 
     def promise_channels(self) -> bytes:
         """The members of the request object that refer to its channels (6.1). Raises Overloaded."""
-        self._promise = self._gateway.kernel.channels.promise(self._keep)
+        self._promise = self._way.gateway.kernel.channels.promise(self._keep)
         first, second = self._promise.ref_texts("read", "write")
         return b',"request_body":%b,"response":%b' % (first, second)
 
     def _keep(self, body: Channel, response: Channel) -> None:
         """Somebody comes to open a channel."""
-        self._channels = channels = RequestChannels(self._gateway.kernel.channels, None, body, response)
+        self._channels = channels = RequestChannels(self._way.gateway.kernel.channels, None, body, response)
         body.feed(source_of(self._body))
         channels.answer.status = self._way.route.default_status
         channels.interrupt_with(self._decided)
@@ -186,7 +185,7 @@ class PendingCall:
     def _decided(self) -> None:
         """The function has written an answer."""
         if not self._is_over and self._channels is not None:
-            self._answer(self._give_stream, ABSENT)
+            self._answer(self._give_stream)
 
     def _written_off(self) -> None:
         """Whoever was to write the answer has gone before the first byte."""
@@ -195,17 +194,17 @@ class PendingCall:
 
     # --- the answer -------------------------------------------------------------------------------------------------
 
-    def _answer(self, give: Callable[[Raw], None], result: Raw) -> None:
+    def _answer(self, give: Callable[..., None], *result: Raw) -> None:
         try:
-            give(result)
+            give(*result)
         except InvocationError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  # the request boundary, as in `Gateway.handle`
-            self._respond(self._with_grants(self._gateway.crashed(self._way.request, error)))
+            self._respond(self._with_grants(self._way.gateway.crashed(self._way.request, error)))
 
     def _fail(self, error: InvocationError) -> None:
         route = self._way.route
-        self._respond(self._with_grants(self._gateway.failed(error, route, route.function_id)))
+        self._respond(self._with_grants(self._way.gateway.failed(error, route, route.function_id)))
 
     def _give_result(self, result: Raw) -> None:
         value, route = decode_json(memoryview(result)), self._way.route
@@ -217,14 +216,14 @@ class PendingCall:
                 self._release()
                 self._client.answer(status, self._way.headers, body)
                 return
-        self._respond(self._with_grants(self._gateway.plain(value, route)))
+        self._respond(self._with_grants(self._way.gateway.plain(value, route)))
 
-    def _give_stream(self, _: Raw) -> None:
+    def _give_stream(self) -> None:
         assert self._channels is not None
         self._respond(self._with_grants(self._channels.respond()))
 
     def _with_grants(self, response: Response) -> Response:
-        return self._gateway.cors.apply(response, self._way.request.origin)
+        return self._way.gateway.cors.apply(response, self._way.request.origin)
 
     def _respond(self, response: Response) -> None:
         self._end()
@@ -234,10 +233,10 @@ class PendingCall:
 
     def _end(self) -> None:
         self._is_over = True
-        self._gateway.free_slot()
+        self._way.gateway.free_slot()
 
     def _release(self) -> None:
         if self._channels is not None:
             self._channels.release()
         elif self._promise is not None:
-            self._gateway.kernel.channels.withdraw(self._promise)
+            self._way.gateway.kernel.channels.withdraw(self._promise)
