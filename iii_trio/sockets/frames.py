@@ -20,6 +20,15 @@ _MASKED = 0x80
 _LENGTH_ENDS = tuple({126: 4, 127: 10}.get(second & 0x7F, 2) for second in range(256))
 """Where the length in a frame's header ends, by the second byte; the key that masks the frame may follow."""
 
+MEDIUM = COMMON << 8 | 126
+"""The beginning of a common frame whose length takes two bytes more; a masked one has a further bit."""
+
+_MASKED_MEDIUM = MEDIUM | _MASKED
+_MEDIUM_HEAD = 8
+"""Bytes before the text of such a frame: these two, its length, the key that masks it."""
+
+_medium_head = struct.Struct("!HH").unpack_from
+
 
 def frame_header(size: int) -> bytes:
     """The header of an unmasked, unfragmented text frame of `size` bytes."""
@@ -58,9 +67,7 @@ class FrameSplitter:
     _fragments: bytearray | None = None  # one buffer: a list of one-byte fragments would cost many times their size
     _fragments_text: bool = True
 
-    def split(  # noqa: C901  # the hot loop: calls between its steps cost more than the steps
-        self, data: memoryview, position: int, batch: list[bytes | memoryview]
-    ) -> tuple[int, int | None]:
+    def split(self, data: memoryview, position: int, batch: list[bytes | memoryview]) -> tuple[int, int | None]:
         """Add messages from `position` on to `batch`: text as bytes, binary as a memoryview, at most `BATCH`.
 
         Returns the position after the last whole frame and, if the bytes end inside the next one or right before it,
@@ -71,31 +78,58 @@ class FrameSplitter:
         while position < length:
             if len(batch) >= BATCH or self.ended is not None:
                 return position, None
-            if length - position < 2:
-                return position, 0
-            second = data[position + 1]
-            start = position + _LENGTH_ENDS[second]
-            if length < start:
-                return position, 0
-            size = second & 0x7F
-            if size > 125:
-                size = int.from_bytes(data[position + 2 : start], "big")
-                if size > MAX_FRAME:
-                    self.ended = CloseReason.TOO_BIG
-                    return position, None
-            if second & _MASKED:
-                start += 4
-            end = start + size
-            if length < end:
-                return position, end - position
-            if data[position] == COMMON and second & _MASKED and self._fragments is None:
-                text = apply_mask(data[start:end], data[start - 4 : start])  # type: ignore[arg-type]  # takes any buffer
-                if text.isascii() or self._is_utf8(text):
-                    batch.append(text)
-            else:
-                self._uncommon(bytes(data[position:end]), batch)
-            position = end
+            if length - position >= _MEDIUM_HEAD and self._fragments is None:
+                head, size = _medium_head(data, position)
+                end = position + _MEDIUM_HEAD + size
+                if head == _MASKED_MEDIUM and end <= length:
+                    self._add_text(data, end - size, end, batch)
+                    position = end
+                    continue
+            position, missing = self._split_next(data, position, batch)
+            if missing is not None:
+                return position, missing
         return position, 0
+
+    def _split_next(self, data: memoryview, position: int, batch: list[bytes | memoryview]) -> tuple[int, int | None]:
+        """The same for one frame of any kind; None if it was whole, or has ended the peer's side."""
+        if len(data) - position < 2:
+            return position, 0
+        second = data[position + 1]
+        start = position + _LENGTH_ENDS[second]
+        if len(data) < start:
+            return position, 0
+        size = second & 0x7F
+        if size > 125:
+            size = int.from_bytes(data[position + 2 : start], "big")
+            if size > MAX_FRAME:
+                self.ended = CloseReason.TOO_BIG
+                return position, None
+        if second & _MASKED:
+            start += 4
+        end = start + size
+        if len(data) < end:
+            return position, end - position
+        if data[position] == COMMON and second & _MASKED and self._fragments is None:
+            self._add_text(data, start, end, batch)
+        else:
+            self._uncommon(bytes(data[position:end]), batch)
+        return end, None
+
+    def _add_text(self, data: memoryview, start: int, end: int, batch: list[bytes | memoryview]) -> None:
+        text = apply_mask(data[start:end], data[start - 4 : start])  # type: ignore[arg-type]  # takes any buffer
+        if text.isascii() or self._is_utf8(text):
+            batch.append(text)
+
+    def sole_text(self, data: memoryview) -> bytes | None:
+        """The message if `data` is a common frame of 126 to 65,535 bytes of ASCII and nothing else; None to have it split.
+
+        The frame of a peer that makes one call at a time. It does what `split` does, in a fourth of the steps.
+        """
+        size = len(data) - 8
+        if size < 126 or self._fragments is not None or _medium_head(data) != (_MASKED_MEDIUM, size):
+            return None
+        text = apply_mask(data[8:], data[4:8])  # type: ignore[arg-type]  # takes any buffer
+        return text if text.isascii() else None
 
     def let_go(self) -> None:
         """Forget what was received and is not a message yet: up to 64 MiB that must not wait for the garbage collector."""

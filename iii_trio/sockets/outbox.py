@@ -11,7 +11,7 @@ import trio
 
 from iii_trio.protocol import Buffer
 
-from .frames import COMMON, frame_header
+from .frames import MEDIUM, frame_header
 from .reasons import CloseReason
 from .stream import BROKEN, ByteStream, SocketStream
 
@@ -21,7 +21,7 @@ _FRAME_COST = 256
 """Bytes counted for a frame beside its text, so that many small ones are bounded, too."""
 
 Frames = Sequence[Buffer]
-_pack = struct.pack
+_medium_header = struct.Struct("!HH").pack
 
 
 @attrs.frozen
@@ -115,15 +115,10 @@ class Outbox:
 
     def send(self, pieces: Sequence[Buffer], size: int) -> None:
         """Send one text message, now or in its turn. Beyond all bounds the peer is cut off: what answers it cannot be dropped."""
-        if size >= _JOIN_LIMIT:
-            header = frame_header(size)
-            self.send_frame((header, *pieces), size + len(header))
+        if size >= _JOIN_LIMIT or self._turn.active or self._frames or self._is_closed:
+            self._send_in_turn(pieces, size)
             return
-        header = _pack("!BBH", COMMON, 126, size) if size > 125 else _pack("!BB", COMMON, size)
-        text = b"".join((header, *pieces))
-        if self._turn.active or self._frames or self._is_closed:
-            self.send_frame((text,), len(text))
-            return
+        text = b"".join((_medium_header(MEDIUM, size) if size > 125 else frame_header(size), *pieces))
         try:  # nothing waits and nothing follows: past the queue
             sent = self._send(text)
         except (BlockingIOError, InterruptedError):
@@ -138,6 +133,11 @@ class Outbox:
             self._frames.append((text,))
             self._size = len(text) + _FRAME_COST
             self._leave_rest(sent)
+
+    def _send_in_turn(self, pieces: Sequence[Buffer], size: int) -> None:
+        header = frame_header(size)
+        frame = (header, *pieces) if size >= _JOIN_LIMIT else (b"".join((header, *pieces)),)
+        self.send_frame(frame, size + len(header))
 
     def has_room(self, size: int) -> bool:
         return not self._frames or self._size + size <= self.limits.size + self.limits.waiting

@@ -71,8 +71,11 @@ class SocketStream:
     send: Callable[[Buffer], int] = attrs.field(init=False)
     """The socket's own: returns how many bytes it took, raises BlockingIOError if none."""
 
+    _receive_into: Callable[[memoryview], int] = attrs.field(init=False)
+
     def __attrs_post_init__(self) -> None:
         self.descriptor, self.send = self._socket.fileno(), self._socket.send
+        self._receive_into = self._socket.recv_into
 
     async def receive(self, carry: bytes) -> memoryview:
         while True:
@@ -84,12 +87,13 @@ class SocketStream:
 
     def receive_nowait(self, carry: bytes = b"") -> memoryview | None:
         """The same of what is there; None if nothing is. Raises OSError."""
-        start, buffer = len(carry), self._shared
+        buffer = self._shared
         try:
-            if not start:
-                return buffer[: self._socket.recv_into(buffer)]
+            if not carry:
+                return buffer[: self._receive_into(buffer)]
+            start = len(carry)
             buffer[:start] = carry
-            return buffer[: start + self._socket.recv_into(buffer[start:])]
+            return buffer[: start + self._receive_into(buffer[start:])]
         except (BlockingIOError, InterruptedError):
             return None
 

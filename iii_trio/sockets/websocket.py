@@ -61,41 +61,38 @@ class WebSocket:
         """Why the peer's side is over, None while it is open."""
         return self._splitter.ended
 
-    async def deliver(self, take: Callable[[list[Message]], Awaitable[None] | None]) -> None:
+    async def deliver(
+        self,
+        take: Callable[[list[Message]], Awaitable[None] | None],
+        take_one: Callable[[Message], Awaitable[None] | None],
+    ) -> None:
         """Hand over every batch of messages, at most `frames.BATCH` each, until the peer's side has ended.
 
-        Where `take` returns something to wait for, nothing is received meanwhile. Each batch costs a checkpoint.
-        Cancelled: nothing that was received is lost or half-read.
+        A message that comes alone goes to `take_one`. Where either returns something to wait for, nothing is received
+        meanwhile. Each batch costs a checkpoint. Cancelled: nothing that was received is lost or half-read.
         """
-        stream, splitter, split = self.stream, self._splitter, self._splitter.split
-        socket = stream if isinstance(stream, SocketStream) else None
+        splitter, wait_readable = self._splitter, trio.lowlevel.wait_readable
+        socket = self.stream if isinstance(self.stream, SocketStream) else None
         while splitter.ended is None:
-            batch: list[Message]
-            if self._rest or self._large is not None:
+            if socket is None or self._rest or self._large is not None or socket.descriptor < 0:
                 batch = await self.receive_batch()
+                waiting = take(batch) if batch else None
             else:  # the same as `receive_batch`, with fewer coroutines and calls for each message of a quiet peer
-                batch = []
-                data: memoryview | None
                 try:
-                    if socket is None or socket.descriptor < 0:  # closed: `receive` says so
-                        data = await stream.receive(b"")
-                    else:
-                        await trio.lowlevel.wait_readable(socket.descriptor)
-                        data = socket.receive_nowait()
+                    await wait_readable(socket.descriptor)
+                    data = socket.receive_nowait()
                 except BROKEN:
                     data = _NOTHING
                 if data is None:
                     continue
-                if not data:
-                    splitter.ended = CloseReason.PEER_GONE
-                    break
-                self.heard = True
-                position, missing = split(data, 0, batch)
-                if position < len(data):
-                    self._keep(data[position:], missing, is_fresh=position > 0)
-                if splitter.answer:
-                    self._flush_answers()
-            if batch and (waiting := take(batch)) is not None:
+                if (text := splitter.sole_text(data)) is not None:
+                    self.heard = True
+                    waiting = take_one(text)
+                else:
+                    batch = []
+                    self._split(data, batch, b"")
+                    waiting = take(batch) if batch else None
+            if waiting is not None:
                 await waiting
 
     async def receive_batch(self) -> list[Message]:

@@ -74,7 +74,7 @@ class Connection:
             self.worker.close = self.stop
             self.worker.tell(WorkerRegistered(self.worker.id, self.worker.reattach_token))
             with self._reading:
-                await self.socket.deliver(self._take)
+                await self.socket.deliver(self._take, self._take_one)
             self._conclude(self.socket.ended or CloseReason.CRASHED)
         except Exception:  # noqa: BLE001
             # the connection boundary: a bug here costs one worker its connection, never the engine
@@ -113,51 +113,55 @@ class Connection:
 
         Where something has to be waited for before the next of them, that and the rest are in what is returned.
         """
-        gate = self.gate
         if len(batch) == 1:
-            self._take_one(batch[0])
-            if (self._checks is None and (gate is None or gate.pending is None)) or self.reason is not None:
-                return None
-            return self._resume([])
+            return self._take_one(batch[0])
         self.turn.active = True
         try:
             for number, data in enumerate(batch, 1):
-                self._take_one(data)
+                if (waiting := self._take_one(data)) is not None:
+                    return self._resume(waiting, _kept(batch[number:]))
                 if self.reason is not None:
                     break
-                if self._checks is not None or (gate is not None and gate.pending is not None):
-                    return self._resume(_kept(batch[number:]))
         finally:
             self.turn.end()
         return None
 
-    def _take_one(self, data: Message) -> None:
-        bus, gate = self.kernel.bus, self.gate
+    def _take_one(self, data: Message) -> Awaitable[None] | None:
+        """Handle one message; returned is what has to be waited for before the next, if anything has."""
+        gate, bus = self.gate, self.kernel.bus
         try:
             text = data if type(data) is bytes else self._text_of(data)
             message = decode(text)
             if type(message) is InvocationResult:
                 bus.result_from(self.worker, message)
-            elif gate is not None and not gate.passes(message):
+                return None
+            if gate is not None and not gate.passes(message):
                 pass  # the gate has dealt with it
             elif type(message) is InvokeFunction and bus.pass_on(self.worker, message, text):
-                pass
+                return None
             else:
                 with self.turn.joined():  # what it makes may be a lot
                     _HANDLERS[type(message)](self, message, text)
         except RemoteProtocolError as error:
             self._drop(data, error)
+        if self.reason is not None or (self._checks is None and (gate is None or gate.pending is None)):
+            return None
+        return self._find_out()
 
-    async def _resume(self, rest: list[Message]) -> None:
-        """Wait for what has to be known first, then go on with the messages behind."""
+    async def _find_out(self) -> None:
+        """Wait for what has to be known before the next message."""
         if self.gate is not None:
             await self.gate.finish()
         if self._checks is not None:
             checks, self._checks = self._checks, None
             await checks()
         self.socket.heard = True  # the silence was ours
-        if rest and self.reason is None and (waiting := self._take(rest)) is not None:
-            await waiting
+
+    async def _resume(self, waiting: Awaitable[None], rest: list[Message]) -> None:
+        """Wait for what has to be known first, then go on with the messages behind."""
+        await waiting
+        if rest and self.reason is None and (more := self._take(rest)) is not None:
+            await more
 
     def _drop(self, data: Message, error: RemoteProtocolError) -> None:
         """A malformed message leaves a line in the log (2.2), an empty one nothing."""

@@ -65,6 +65,40 @@ def test_a_close_is_the_last_thing_heard(before: list[Item], places: list[int], 
     assert splitter.ended is CloseReason.PEER_CLOSED
 
 
+@given(
+    st.text(max_size=400).map(str.encode) | st.binary(max_size=400),
+    st.sampled_from([b"", b"more", frame(Opcode.TEXT, b"next")]),
+)
+@example(b"x" * 126, b"")
+@example(b"x" * 65_535, b"")
+@example(b"x" * 65_536, b"")
+@example("ä".encode() * 80, b"")
+@settings(max_examples=200, deadline=None)
+def test_a_text_that_comes_alone_is_what_splitting_gives(text: bytes, more: bytes) -> None:
+    data = memoryview(frame(Opcode.TEXT, text) + more)
+    batch: list[bytes | memoryview] = []
+    assert FrameSplitter().split(data, 0, batch)[0] >= len(data) - len(more) or not batch
+    sole = FrameSplitter().sole_text(data)
+    if 126 <= len(text) < 65_536 and text.isascii() and not more:
+        assert [sole] == batch
+    else:
+        assert sole is None
+
+
+@pytest.mark.parametrize("opcode", [Opcode.BINARY, Opcode.CONT])
+def test_only_a_text_comes_alone(opcode: Opcode) -> None:
+    assert FrameSplitter().sole_text(memoryview(frame(opcode, b"x" * 126))) is None
+    assert FrameSplitter().sole_text(memoryview(frame(Opcode.TEXT, b"x" * 126, masked=False))) is None
+    assert FrameSplitter().sole_text(memoryview(frame(Opcode.TEXT, b"x" * 126, fin=False))) is None
+
+
+def test_a_text_inside_a_fragmented_message_is_a_violation_though_it_comes_alone() -> None:
+    """# wire 102"""
+    splitter = FrameSplitter()
+    assert feed(splitter, [frame(Opcode.TEXT, b"x", fin=False)]) == []
+    assert splitter.sole_text(memoryview(frame(Opcode.TEXT, b"x" * 126))) is None
+
+
 VIOLATIONS = {
     "unmasked": (frame(Opcode.TEXT, b"x", masked=False), CloseReason.PROTOCOL_ERROR),
     "unmasked and empty": (frame(Opcode.TEXT, b"", masked=False), CloseReason.PROTOCOL_ERROR),

@@ -89,7 +89,7 @@ async def test_a_closed_stream_ends_the_reading_of_its_websocket() -> None:
         outbox = Outbox(stream, Turn(), lambda _: None, lambda _: None)
         websocket = WebSocket(stream, outbox, trio.current_time)
         stream.close()
-        await websocket.deliver(lambda _: None)
+        await websocket.deliver(lambda _: None, lambda _: None)
     assert websocket.ended is CloseReason.PEER_GONE
 
 
