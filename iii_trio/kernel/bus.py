@@ -40,7 +40,7 @@ from ._wire import (
 )
 from .clock import Ids
 from .functions import Call, Function, FunctionRegistry, Handler, function_member
-from .invocations import STOPPED, Answer, Invocation, Ledger, Limits, Waiter
+from .invocations import STOPPED, Invocation, Ledger, Limits, Waiter
 from .labels import shown
 from .runners import Runners
 from .workers import DEFAULT_NAMESPACE, Owner, Worker, check_namespace
@@ -212,29 +212,20 @@ class Bus:
         await self._dispatch(row, Payload.of(payload), metadata)
         return await waiter.wait()
 
-    def submit(
-        self,
-        function_id: str,
-        pieces: Sequence[bytes],
-        answer: Answer,
-        *,
-        namespace: str,
-        metadata: Payload | None,
-        traceparent: str,
-        baggage: str | None,
-    ) -> bool:
-        """Call a function for somebody inside the engine who has no task that waits; `answer` is called with the outcome.
+    def submit(self, row: Invocation, pieces: Sequence[bytes], metadata: Payload | None) -> bool:
+        """Call a function for somebody inside the engine who has no task that waits; `row.answer` is called with the outcome.
 
-        `pieces` is the payload's JSON text. False, and no effect, if this would have to wait or cannot be: `invoke` then
-        waits, or says why. It does what `invoke` does, in one piece (see `pass_on`).
+        `row` has a new id, a function that is registered, and a well-formed `traceparent` if any; `pieces` is the
+        payload's JSON text. False, and no effect, if this would have to wait or cannot be: `invoke` then waits, or says
+        why. It does what `invoke` does, in one piece (see `pass_on`).
         """
-        function, rows = self.functions.find(namespace, function_id), self.ledger.rows
-        if function is None or not function.owner.available or len(rows) >= self.limits.in_all:
+        function = row.function
+        if len(self.ledger.rows) >= self.limits.in_all or not function.owner.available:
             return False
-        row = Invocation(self.ids.new(), function, answer=answer)
         if function.handler is None:
-            return self._submit_to_worker(row, pieces, metadata, traceparent, baggage)
-        call = Call(function_id, row.id, Payload(Raw(b"".join(pieces))), metadata, None, traceparent, baggage)
+            return self._submit_to_worker(row, pieces, metadata)
+        payload = Payload(Raw(b"".join(pieces)))
+        call = Call(function.id, row.id, payload, metadata, None, row.traceparent, row.baggage)
         try:
             self.runners.start_soon(row, call)
         except SupervisorStopped:
@@ -242,19 +233,20 @@ class Bus:
         self.ledger.open(row)
         return True
 
-    def _submit_to_worker(
-        self, row: Invocation, pieces: Sequence[bytes], metadata: Payload | None, traceparent: str, baggage: str | None
-    ) -> bool:
-        function = row.function
-        worker = function.worker
-        if worker is None or worker.outlet is None or worker.outlet.is_full:
+    def _submit_to_worker(self, row: Invocation, pieces: Sequence[bytes], metadata: Payload | None) -> bool:
+        worker, member = row.function.owner, row.function.invoke_member
+        if not isinstance(worker, Worker) or worker.closing or worker.outlet is None or worker.outlet.is_full:
             return False
-        extra = extra_members(None, ABSENT if metadata is None else metadata.raw, traceparent, baggage)
-        size = ENVELOPE + len(function.invoke_member) + sum(map(len, pieces)) + len(extra)
-        try:
-            self._hand_over(row, (INVOKE, row.id.encode(), function.invoke_member, *pieces, extra, b"}"), size)
-        except InvocationError:
+        if metadata is None and row.baggage is None and row.traceparent is not None:
+            extra = b',"traceparent":"%b"' % row.traceparent.encode()
+        else:
+            more = ABSENT if metadata is None else metadata.raw
+            extra = extra_members(None, more, row.traceparent, row.baggage)
+        size = ENVELOPE + len(member) + sum(map(len, pieces)) + len(extra)
+        if (worker.receive_limit is not None and size > worker.receive_limit) or not worker.outlet.has_room(size):
             return False
+        self.ledger.open(row)
+        worker.outlet.send((INVOKE, row.id.encode(), member, *pieces, extra, b"}"), size)
         return True
 
     async def notify(

@@ -15,8 +15,6 @@ from .clock import Clock, Ids
 
 DEFAULT_BUFFER: Final = 64
 MAX_BUFFER: Final = 1_024
-_KEY: Final = 32
-"""Hexadecimal digits of a key that is made with the ids it opens."""
 
 
 @attrs.frozen
@@ -51,7 +49,7 @@ class ChannelStatistics:
 class Promise:
     """Ids and keys of two channels that are made when somebody comes to open one: most are never opened.
 
-    The ids differ in their last digit, `0` and `1`; the keys have nothing in common.
+    The ids are that of the call they are made for but for their last digit, `0` and `1`; the keys have nothing in common.
     """
 
     stem: str
@@ -59,9 +57,14 @@ class Promise:
     keep: Callable[[Channel, Channel], object]
     """Called with both once they are made."""
 
-    def ref_texts(self, first: Direction, second: Direction) -> tuple[bytes, bytes]:
-        """What an SDK needs to open an end of the first, and of the second one, as JSON."""
-        return ref_text(self.stem + "0", self.keys[0], first), ref_text(self.stem + "1", self.keys[1], second)
+    def fill(self, template: str) -> bytes:
+        """JSON text with references to both, by a template of `promise_template`."""
+        return (template % (self.stem, self.keys[0], self.stem, self.keys[1])).encode()
+
+
+def promise_template(frame: str, first: Direction, second: Direction) -> str:
+    """For `Promise.fill`: what an SDK needs to open these ends of the two channels, in the places `frame` has for it (`%s`)."""
+    return frame % (ref_text("%s0", "%s", first).decode(), ref_text("%s1", "%s", second).decode())
 
 
 @attrs.define(eq=False, repr=False)
@@ -90,15 +93,14 @@ class ChannelRegistry:
         """A channel that lives until `forget` or `Channel.end`, for whoever knows when that is. Raises Overloaded."""
         return self._add(DEFAULT_BUFFER, math.inf)
 
-    def promise(self, keep: Callable[[Channel, Channel], object]) -> Promise:
+    def promise(self, call_id: str, keep: Callable[[Channel, Channel], object]) -> Promise:
         """Two channels as `mint` makes them, but not before one of them is to be opened; until then `withdraw` ends them.
 
-        Raises Overloaded.
+        Each call of this id (a UUID) has but one promise. Raises Overloaded.
         """
         self._check_room(2)
-        digits = self._ids.digits(2 * _KEY)
-        promise = Promise(self._ids.new()[:-1], (digits[:_KEY], digits[_KEY:]), keep)
-        self._promised[promise.stem] = promise
+        ids, stem = self._ids, call_id[:-1]
+        self._promised[stem] = promise = Promise(stem, (ids.key(), ids.key()), keep)
         self._created += 2
         return promise
 
@@ -114,12 +116,8 @@ class ChannelRegistry:
         return channel
 
     def _check_room(self, wanted: int) -> None:
-        if self._known + wanted > self.limits.channels:
-            raise Overloaded(f"there are {self._known} channels; use those that exist, or wait until some expire")
-
-    @property
-    def _known(self) -> int:
-        return len(self._channels) + 2 * len(self._promised)
+        if (known := len(self._channels) + 2 * len(self._promised)) + wanted > self.limits.channels:
+            raise Overloaded(f"there are {known} channels; use those that exist, or wait until some expire")
 
     def find(self, channel_id: str, key: str) -> Channel | None:
         """The channel of this id, if the key fits; the comparison takes the same time for every wrong key."""
@@ -166,4 +164,5 @@ class ChannelRegistry:
 
     def statistics(self) -> ChannelStatistics:
         """Counts, for monitoring and leak tests."""
-        return ChannelStatistics(self._known, self._items, self._size, self._created, self._expired)
+        known = len(self._channels) + 2 * len(self._promised)
+        return ChannelStatistics(known, self._items, self._size, self._created, self._expired)

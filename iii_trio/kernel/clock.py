@@ -1,5 +1,6 @@
 """Where the engine gets time and chance from: nothing else reads the wall clock or a random source."""
 
+import re
 import time
 from random import Random, SystemRandom
 from typing import Protocol
@@ -7,9 +8,12 @@ from typing import Protocol
 import attrs
 import trio
 
-_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 _EPOCH_OF_TESTS = 1_750_000_000.0
-_DRAWN = 4_096  # digits
+_DRAWN = 2_048  # bytes
+_KEY = re.compile(".{32}")
+_UUID = "{}-{}-4{}-8{}-{}".format
+_PARTS = re.compile("(.{8})(.{4})(.{3})(.{3})(.{12})")
+"""The digits of a UUID that are left to chance."""
 
 
 class Clock(Protocol):
@@ -52,23 +56,24 @@ class TrioClock:
 class Ids:
     """Makes UUIDv4 texts. `SystemRandom` in production (worker ids and tokens must not be guessed), seeded in tests.
 
-    Chance is drawn for many ids at once: from the operating system each draw costs more than the id.
+    Chance is drawn for many ids at once: from the operating system each draw costs more than the id. So are they made.
     """
 
     random: Random = attrs.field(factory=SystemRandom)
-    _digits: str = attrs.field(default="", init=False, repr=False)
-    _at: int = attrs.field(default=0, init=False, repr=False)
-
-    def digits(self, count: int) -> str:
-        """So many hexadecimal digits in lower case, none of which is ever given out again. At most 4,096."""
-        at, self._at = self._at, self._at + count
-        if self._at > len(self._digits):
-            self._digits = self.random.randbytes(_DRAWN // 2).hex()
-            at, self._at = 0, count
-        return self._digits[at : self._at]
+    _uuids: list[str] = attrs.field(factory=list, init=False, repr=False)
+    _keys: list[str] = attrs.field(factory=list, init=False, repr=False)
 
     def new(self) -> str:
         """A fresh lower-case hyphenated UUIDv4."""
-        digits = self.digits(32)
-        variant = _VARIANTS[digits[16]]
-        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+        if not self._uuids:
+            self._uuids = [_UUID(*parts) for parts in _PARTS.findall(self._draw())]
+        return self._uuids.pop()
+
+    def key(self) -> str:
+        """A fresh secret of 32 hexadecimal digits in lower case."""
+        if not self._keys:
+            self._keys = _KEY.findall(self._draw())
+        return self._keys.pop()
+
+    def _draw(self) -> str:
+        return self.random.randbytes(_DRAWN).hex()

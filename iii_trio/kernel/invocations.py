@@ -9,14 +9,16 @@ from msgspec import Raw
 from actors import Child
 from iii_trio.protocol import ErrorBody, Payload
 from iii_trio.protocol.errors import WorkerDisconnected, from_error_body
-from iii_trio.protocol.messages import ABSENT, InvocationResult
+from iii_trio.protocol.messages import ABSENT
 
 from ._wire import result_pieces
 from .events import KernelEvents
 from .functions import Function
 from .workers import Owner, Worker
 
-Answer = Callable[[InvocationResult], None]
+Answer = Callable[[Raw, ErrorBody | None], None]
+"""Takes an outcome: the result, `ABSENT` if there is none, or the error."""
+
 STOPPED = ErrorBody(WorkerDisconnected.code, "Invocation stopped")
 
 
@@ -47,18 +49,18 @@ class Waiter:
     """Somebody inside the engine who waits for one outcome."""
 
     event: trio.Event = attrs.field(factory=trio.Event)
-    outcome: InvocationResult | None = None
+    result: Raw = ABSENT
+    error: ErrorBody | None = None
 
-    def answer(self, outcome: InvocationResult) -> None:
-        self.outcome = outcome
+    def answer(self, result: Raw, error: ErrorBody | None) -> None:
+        self.result, self.error = result, error
         self.event.set()
 
     async def wait(self) -> Payload:
         await self.event.wait()
-        assert self.outcome is not None
-        if self.outcome.error is not None:
-            raise from_error_body(self.outcome.error)
-        return Payload(self.outcome.result if self.outcome.result is not ABSENT else Raw(b"null"))
+        if self.error is not None:
+            raise from_error_body(self.error)
+        return Payload(self.result if self.result is not ABSENT else Raw(b"null"))
 
 
 @attrs.frozen
@@ -114,7 +116,7 @@ class Ledger:
             self._events.emit("failed" if error else "answered", row.id)
         caller = row.caller
         if row.answer is not None:
-            row.answer(InvocationResult(row.id, row.function.id, result, error))
+            row.answer(result, error)
         elif row.reply_id is not None and caller is not None and caller.outlet is not None and not caller.closing:
             pieces, size = result_pieces(
                 row.reply_id,

@@ -101,11 +101,15 @@ class Outbox:
     _room: trio.Event | None = None
     _sent_frames: int = 0
     _sent_bytes: int = 0
+    _most: int = attrs.field(init=False)
+    """Bytes beyond which nothing more is queued."""
+
     _send: Callable[[bytes], int] = attrs.field(init=False)
     """The system's own call where there is one: a single message passes as few functions as can be."""
 
     def __attrs_post_init__(self) -> None:
         stream = self._stream
+        self._most = self.limits.size + self.limits.waiting
         if isinstance(stream, SocketStream):
             self._send = stream.send
         else:
@@ -115,10 +119,14 @@ class Outbox:
 
     def send(self, pieces: Sequence[Buffer], size: int) -> None:
         """Send one text message, now or in its turn. Beyond all bounds the peer is cut off: what answers it cannot be dropped."""
-        if size >= _JOIN_LIMIT or self._turn.active or self._frames or self._is_closed:
-            self._send_in_turn(pieces, size)
+        if size >= _JOIN_LIMIT:
+            header = frame_header(size)
+            self.send_frame((header, *pieces), size + len(header))
             return
         text = b"".join((_medium_header(MEDIUM, size) if size > 125 else frame_header(size), *pieces))
+        if self._turn.active or self._frames or self._is_closed:
+            self.send_frame((text,), len(text))
+            return
         try:  # nothing waits and nothing follows: past the queue
             sent = self._send(text)
         except (BlockingIOError, InterruptedError):
@@ -134,13 +142,8 @@ class Outbox:
             self._size = len(text) + _FRAME_COST
             self._leave_rest(sent)
 
-    def _send_in_turn(self, pieces: Sequence[Buffer], size: int) -> None:
-        header = frame_header(size)
-        frame = (header, *pieces) if size >= _JOIN_LIMIT else (b"".join((header, *pieces)),)
-        self.send_frame(frame, size + len(header))
-
     def has_room(self, size: int) -> bool:
-        return not self._frames or self._size + size <= self.limits.size + self.limits.waiting
+        return not self._frames or self._size + size <= self._most
 
     @property
     def is_full(self) -> bool:
@@ -159,7 +162,7 @@ class Outbox:
         """Queue one whole frame, given as pieces of `size` bytes in all."""
         if self._is_closed:
             return
-        if self._frames and not self.has_room(size):
+        if self._frames and self._size + size > self._most:
             self.fail(CloseReason.SLOW_CONSUMER)
             return
         self._frames.append(frame)

@@ -11,7 +11,7 @@ import cattrs
 from . import http_bench
 from .about import about
 from .idle import measure_idle
-from .processes import ROOT, SHARED_FLOOR, Contestant, Placement, engine, floor, guarded, run_json, say
+from .processes import ROOT, SHARED_FLOOR, Contestant, Placement, default_floor, engine, floor, guarded, run_json, say
 from .report import render, render_scaling, render_targets, replace_measured
 from .results import InProcess, Results, dump, load
 from .routed import Pace, measure_fairness, measure_routed
@@ -95,7 +95,7 @@ def pace_of(options: argparse.Namespace) -> Pace:
 def floor_of(options: argparse.Namespace) -> Path | None:
     """The program to be the floor; None for the bench's own."""
     if options.floor is None:
-        return SHARED_FLOOR if SHARED_FLOOR.exists() else None
+        return default_floor()
     return SHARED_FLOOR if options.floor == "shared" else None
 
 

@@ -10,9 +10,9 @@ import cattrs
 
 from . import http_wrk
 from .about import about
-from .http_results import AIMED, LOADS, ROUTED, ROUTED_LOADS, Load, Results, Row, render, targets
+from .http_results import AIMED, LOADS, OWN_ROUTED, ROUTED, ROUTED_LOADS, Load, Results, Row, render, targets
 from .http_servers import Server, Serving, answering, servers, serving
-from .processes import ROOT, Placement, engine, run_json, say
+from .processes import ROOT, Contestant, Placement, default_floor, engine, floor, run_json, say
 from .report import replace_measured
 from .results import Window, dump
 from .routed import SIZES, Pace, measure_calls, turns
@@ -41,7 +41,9 @@ def contestants(round_: int, pace: Pace) -> list[Callable[[int, Pace], list[Row]
     """Who is measured in a round: all, in its second half those with targets alone, the best of which needs most rounds."""
     is_second_half = round_ > 0 and round_ >= pace.rounds / 2
     measured = [server for server in servers() if server.name in AIMED or not is_second_half]
-    return [measure_routed_calls, *(partial(measure_server, server) for server in measured)]
+    routers = {ROUTED: floor(default_floor()), OWN_ROUTED: engine()}
+    calls = (partial(measure_routed_calls, name, router) for name, router in routers.items())
+    return [*calls, *(partial(measure_server, server) for server in measured)]
 
 
 def client() -> str:
@@ -49,12 +51,12 @@ def client() -> str:
     return "http_wrk" if shutil.which("wrk") else "http_load"
 
 
-def measure_routed_calls(round_: int, pace: Pace) -> list[Row]:
+def measure_routed_calls(name: str, router: Contestant, round_: int, pace: Pace) -> list[Row]:
     """The yardstick of requests that a worker answers: a smallest call of the other bench, measured as there."""
-    say(f"round {round_ + 1}, {ROUTED}")
-    calls = measure_calls(engine(), min(SIZES), round_, pace)
+    say(f"round {round_ + 1}, {name}")
+    calls = measure_calls(router, min(SIZES), round_, pace)
     windows = (calls.one_at_a_time, calls.saturated)
-    return [Row(ROUTED, load, round_, window) for load, window in zip(ROUTED_LOADS, windows, strict=True)]
+    return [Row(name, load, round_, window) for load, window in zip(ROUTED_LOADS, windows, strict=True)]
 
 
 def measure_server(server: Server, round_: int, pace: Pace) -> list[Row]:

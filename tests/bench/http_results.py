@@ -8,8 +8,9 @@ from .report import cells, describe, render_targets, table
 from .results import FLOOR, About, Window
 from .targets import Compared, Target, compared
 
-FUNCTION, WORKER, ROUTED = "fast, function", "fast, worker", "routed call"
-"""Contestants beside FLOOR; ROUTED is no request: a call over WebSockets through the engine."""
+FUNCTION, WORKER = "fast, function", "fast, worker"
+ROUTED, OWN_ROUTED = "routed call of the floor", "routed call of the engine"
+"""Contestants beside FLOOR. The last two are no requests: a call over WebSockets through the other bench's floor, and through the engine."""
 
 
 @attrs.frozen
@@ -29,11 +30,15 @@ ROUTED_LOADS = {TOGETHER: "one at a time", MANY: "saturated"}
 """How routed calls are made, and what is compared with them."""
 
 _TARGETS = (
-    *((load, FUNCTION, 2.5, FLOOR, "times the floor") for load in LOADS),
-    *((load, WORKER, 2.0, ROUTED, "times a routed call") for load in ROUTED_LOADS),
+    *((load, FUNCTION, 2.5, FLOOR, "times the floor") for load in (ALONE, MANY)),
+    *((load, WORKER, 2.0, ROUTED, "times a routed call of the floor") for load in ROUTED_LOADS),
 )
-AIMED = frozenset(name for _, who, _, yardstick, _ in _TARGETS for name in (who, yardstick))
-"""The contestants that targets are about."""
+_SHOWN = ((TOGETHER, FUNCTION, FLOOR), *((load, WORKER, OWN_ROUTED) for load in ROUTED_LOADS))
+"""What is compared without a target."""
+
+COMPARED = (*((load, who, yardstick) for load, who, _, yardstick, _ in _TARGETS), *_SHOWN)
+AIMED = frozenset(name for _, *both in COMPARED for name in both)
+"""The contestants that are compared."""
 
 
 @attrs.frozen
@@ -109,7 +114,7 @@ def render(results: Results) -> str:
 def _ratios(results: Results) -> str:
     rows = [
         (_what(who, load), yardstick, *cells(compare(results, load, who, yardstick)))
-        for load, who, _, yardstick, _ in _TARGETS
+        for load, who, yardstick in COMPARED
     ]
     return table(("figure, µs", "yardstick", "measured", "that of the yardstick", "ratio", "ratio of each round"), rows)
 
@@ -127,6 +132,6 @@ def _line(results: Results, name: str, load: Load) -> tuple[str, ...]:
         compare(results, load, name, FLOOR, figure, best).measured
         for figure, best in ((rate, max), (p50, min), (p99, min))
     )
-    at = ROUTED_LOADS[load] if name == ROUTED else str(load)
+    at = ROUTED_LOADS[load] if name in {ROUTED, OWN_ROUTED} else str(load)
     latencies = (f"{value:,.0f}" if value else "" for value in (middle, slow))  # none is noted of saturated calls
     return name, at, f"{speed:,.0f}", f"{costs.measured:.1f}", f"{costs.ratio:.2f}", *latencies

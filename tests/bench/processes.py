@@ -74,6 +74,11 @@ def floor(program: Path | None) -> Contestant:
     return Contestant(FLOOR, command)
 
 
+def default_floor() -> Path | None:
+    """The shared program where it lies beside the checkout; None for the bench's own."""
+    return SHARED_FLOOR if SHARED_FLOOR.exists() else None
+
+
 def serve_command(config: Path) -> list[str]:
     """The command line that serves one configuration file."""
     return [PYTHON, "-m", "iii_trio", "serve", "--config", str(config)]

@@ -170,12 +170,13 @@ def test_the_request_object_has_exactly_the_members_of_the_specification() -> No
 def test_a_good_traceparent_goes_on_and_a_bad_one_counts_as_absent(parent: str, expected: str | None) -> None:
     ids = Ids(Fours())
     trace, baggage = trace_context({"traceparent": parent, "baggage": "a=1, b=2"}, ids)
-    assert (trace, baggage) == (expected or f"00-{'4' * 31}1-{'4' * 15}1-01", "a=1, b=2")
-    assert trace_context({}, ids) == (f"00-{'4' * 31}1-{'4' * 15}1-01", None)
+    began = f"00-{'4' * 16}8{'4' * 15}-8{'4' * 15}-01"
+    assert (trace, baggage) == (expected or began, "a=1, b=2")
+    assert trace_context({}, ids) == (began, None)
 
 
 def test_the_ids_of_a_new_trace_are_never_zero() -> None:
-    assert trace_context({}, Ids(Zeros()))[0] == f"00-{1:032x}-{1:016x}-01"
+    assert trace_context({}, Ids(Zeros()))[0] == f"00-{'0' * 12}40008{'0' * 15}-8{'0' * 15}-01"
 
 
 class Zeros(Random):

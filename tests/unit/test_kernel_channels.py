@@ -9,7 +9,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from iii_trio.kernel import Channel, ChannelLimits, EndTaken, Item, Kernel
-from iii_trio.kernel.channel_registry import Promise
+from iii_trio.kernel.channel_registry import Promise, promise_template
 from iii_trio.kernel.channels import PIECE, source_of
 from iii_trio.protocol.errors import Overloaded
 
@@ -252,12 +252,12 @@ async def test_statistics_add_up() -> None:
 def promised(limits: ChannelLimits | None = None) -> tuple[Kernel, list[tuple[Channel, Channel]], Promise]:
     kernel = Kernel(channel_limits=limits or ChannelLimits())
     kept: list[tuple[Channel, Channel]] = []
-    return kernel, kept, kernel.channels.promise(lambda first, second: kept.append((first, second)))
+    return kernel, kept, kernel.channels.promise(kernel.ids.new(), lambda first, second: kept.append((first, second)))
 
 
 def refs(promise: Promise) -> tuple[dict[str, str], dict[str, str]]:
-    first, second = promise.ref_texts("read", "write")
-    return json.loads(first), json.loads(second)
+    first, second = json.loads(promise.fill(promise_template("[%s,%s]", "read", "write")))
+    return first, second
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -303,8 +303,8 @@ def test_what_was_withdrawn_is_not_there() -> None:
 async def test_promises_count_as_channels() -> None:
     kernel, _, promise = promised(ChannelLimits(channels=3))
     kernel.channels.create()
-    for more in (kernel.channels.create, kernel.channels.mint, lambda: kernel.channels.promise(lambda *_: None)):
+    for more in (kernel.channels.create, kernel.channels.mint, lambda: kernel.channels.promise("a", lambda *_: None)):
         with pytest.raises(Overloaded, match="there are 3 channels"):
             more()
     kernel.channels.withdraw(promise)
-    kernel.channels.promise(lambda *_: None)
+    kernel.channels.promise("b", lambda *_: None)

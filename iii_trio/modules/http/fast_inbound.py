@@ -26,8 +26,11 @@ class Inbound:
     """Called when the client has left while somebody else than the reader works for it; must not wait."""
 
     _readiness: Readiness | None = None
+    _is_whole: Callable[[bytes], bool] = lambda _: False
+    """Called with what has come while a task waits for something to look at, before it is added: whether that is dealt with."""
+
     _is_taken: Callable[[], bool] = lambda: False
-    """Called when bytes have come while a task waits for some to look at: whether it need not look at these."""
+    """Called when it was added: whether the task need not look at it."""
 
     data: bytes | bytearray = b""
     at: int = 0
@@ -99,10 +102,10 @@ class Inbound:
         """Take what has come; wake the task unless it is taken."""
         try:
             got = stream.receive_nowait()
-            if got is None:
+            if got is None or (got and self.at == len(self.data) and self._is_whole(bytes(got))):
                 return
-            self._arrived = bool(len(got))
-            if self._arrived:
+            self._arrived = bool(got)
+            if got:
                 self._add(got)
                 if self._is_taken():
                     return

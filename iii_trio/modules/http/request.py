@@ -91,7 +91,7 @@ def json_text(data: bytes) -> bytes:
         if not data.isascii():
             data.decode()
         text = bytes(_checked(data))
-        if not _is_shallow(text):
+        if len(text) >= 2 * _DEEPEST and not _is_shallow(text):
             return _NULL
         return text if _ODD_NUMBER.search(text) is None else _with_plain_numbers(text)
     except (msgspec.DecodeError, ValueError, RecursionError, OutputRejected):
@@ -100,7 +100,7 @@ def json_text(data: bytes) -> bytes:
 
 def _is_shallow(text: bytes) -> bool:
     """Whether valid JSON nests at most 127 deep, in linear time: shells are peeled while that removes enough."""
-    if len(text) < 2 * _DEEPEST or text.count(b"[") + text.count(b"{") <= _DEEPEST:
+    if text.count(b"[") + text.count(b"{") <= _DEEPEST:
         return True
     bare = _STRING.sub(b"", text) if b"\\" in text else b"".join(text.split(b'"')[::2])
     brackets = bare.translate(_TO_SQUARE, _NO_BRACKET)
@@ -144,7 +144,7 @@ def trace_context(headers: dict[str, str], ids: Ids) -> tuple[str, str | None]:
 
     A good `traceparent` goes on sampled. A bad one counts as absent: then a trace begins here.
     """
-    return given_trace(headers) or new_trace(ids), headers.get("baggage") or None
+    return given_trace(headers) or trace_of(ids.new()), headers.get("baggage") or None
 
 
 def given_trace(headers: dict[str, str]) -> str | None:
@@ -153,7 +153,6 @@ def given_trace(headers: dict[str, str]) -> str | None:
     return f"{parent[1]}01{parent[2] or ''}" if parent else None
 
 
-def new_trace(ids: Ids) -> str:
-    """A `traceparent` for a trace that begins here; a last digit of 1 keeps both of its ids from being zero."""
-    digits = ids.digits(46)
-    return f"00-{digits[:31]}1-{digits[31:]}1-01"
+def trace_of(call_id: str) -> str:
+    """A `traceparent` for a trace that begins with a call; its ids are made of that of the call, a UUID, so never zero."""
+    return f"00-{call_id.replace('-', '')}-{call_id[19:23]}{call_id[24:]}-01"

@@ -17,6 +17,7 @@ _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _REFUSED: Final = frozenset({Overloaded.code, ModuleUnavailable.code, ShuttingDown.code})
+_MISSING: Final = object()
 GATEWAY_TIMEOUT: Final = Response(504)
 JSON_ANSWER: Final = Response(200, (_JSON_TYPE,))
 """What every answer with a JSON body and no headers of its own has in common."""
@@ -71,7 +72,9 @@ def is_answer(result: Json) -> bool:
 
 def read_status(value: dict[str, Json], default: int = 200) -> int:
     """`status_code`, or `statusCode` without it (D-13); `default` for what is no status from 100 to 999."""
-    status = value["status_code"] if "status_code" in value else value.get("statusCode")
+    status = value.get("status_code", _MISSING)
+    if status is _MISSING:
+        status = value.get("statusCode")
     return status if type(status) is int and 100 <= status <= 999 else default
 
 

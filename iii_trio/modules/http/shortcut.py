@@ -8,16 +8,18 @@ import attrs
 from msgspec import Raw
 
 from iii_trio.kernel import Channel
-from iii_trio.kernel.channel_registry import Promise
+from iii_trio.kernel.channel_registry import Promise, promise_template
 from iii_trio.kernel.channels import source_of
+from iii_trio.kernel.functions import Function
+from iii_trio.kernel.invocations import Invocation
 from iii_trio.kernel.runners import Source
-from iii_trio.protocol import decode_json, encode_json, is_null
+from iii_trio.protocol import ErrorBody, decode_json, encode_json
 from iii_trio.protocol.errors import InvocationError, Overloaded, WorkerDisconnected, from_error_body
-from iii_trio.protocol.messages import ABSENT, InvocationResult
+from iii_trio.protocol.messages import ABSENT
 
 from . import response as answers
 from .openapi import DOCUMENT
-from .request import decode_headers, given_trace, is_json, json_text, new_trace, payload_head
+from .request import decode_headers, given_trace, is_json, json_text, payload_head, trace_of
 from .request_log import log_request
 from .routes import Route
 from .seam import Client, Headers, Request, Response
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _SHORTEST_TIMEOUT: Final = 5.0
 """Seconds. The server keeps the deadlines of requests on this way by looking around now and then; shorter ones get a timer."""
 
+_REFERENCES: Final = promise_template(',"request_body":%s,"response":%s', "read", "write")
 _OTHERS: Final = frozenset({"HEAD", "OPTIONS"})
 """Methods whose answers are made in another way."""
 
@@ -76,6 +79,10 @@ class FunctionShortcut:
     timeout: float
     """Seconds until the answer is 504."""
 
+    _function: Function | None = None
+    _functions_changes: int = -1
+    """Since when that is the function of the route (`FunctionRegistry.changes`)."""
+
     @classmethod
     def find(cls, gateway: "Gateway", request: Request) -> "FunctionShortcut | None":
         """The short way of a request; None if something has to be waited for before its function can be called."""
@@ -109,20 +116,20 @@ class FunctionShortcut:
     def take(self, body: bytes, client: Client) -> "PendingCall | None":
         """Call the function for one request. None, and no effect, if it cannot be called just now."""
         gateway, route = self.gateway, self.route
-        if not gateway.take_slot():
+        kernel = gateway.kernel
+        if self._functions_changes != kernel.functions.changes:
+            self._function = kernel.functions.find(route.namespace, route.function_id)
+            self._functions_changes = kernel.functions.changes
+        if self._function is None or not gateway.take_slot():
             return None
         log_request(self.request, route, trust_proxy=gateway.config.trust_proxy)
-        call, kernel, is_taken = PendingCall(self, client, body), gateway.kernel, False
+        call, call_id, is_taken = PendingCall(self, client, body), kernel.ids.new(), False
+        trace = self._traceparent or trace_of(call_id)
+        row = Invocation(call_id, self._function, traceparent=trace, baggage=self._baggage, answer=call.take)
         try:
-            is_taken = kernel.bus.submit(
-                route.function_id,
-                (self._beginning, json_text(body) if self._is_json else b"null", call.promise_channels(), b"}"),
-                call.take,
-                namespace=route.namespace,
-                metadata=route.metadata,
-                traceparent=self._traceparent or new_trace(kernel.ids),
-                baggage=self._baggage,
-            )
+            text = json_text(body) if self._is_json else b"null"
+            pieces = (self._beginning, text, call.promise_channels(call_id), b"}")
+            is_taken = kernel.bus.submit(row, pieces, route.metadata)
         except Overloaded:
             return None  # there are too many channels, which the handler says
         finally:
@@ -143,11 +150,10 @@ class PendingCall:
     _is_over: bool = False
     _has_returned: bool = False
 
-    def promise_channels(self) -> bytes:
+    def promise_channels(self, call_id: str) -> bytes:
         """The members of the request object that refer to its channels (6.1). Raises Overloaded."""
-        self._promise = self._way.gateway.kernel.channels.promise(self._keep)
-        first, second = self._promise.ref_texts("read", "write")
-        return b',"request_body":%b,"response":%b' % (first, second)
+        self._promise = promise = self._way.gateway.kernel.channels.promise(call_id, self._keep)
+        return promise.fill(_REFERENCES)
 
     def _keep(self, body: Channel, response: Channel) -> None:
         """Somebody comes to open a channel."""
@@ -159,18 +165,14 @@ class PendingCall:
 
     # --- what may come of it ----------------------------------------------------------------------------------------
 
-    def take(self, outcome: InvocationResult) -> None:
-        """The function has returned, or failed. Without a result the client waits on for what is written (9.3)."""
+    def take(self, result: Raw, error: ErrorBody | None) -> None:
+        """The function has returned, or failed."""
         if self._is_over:
             return
-        if outcome.error is not None:
-            self._fail(from_error_body(outcome.error))
-        elif outcome.result is ABSENT or is_null(outcome.result):
-            self._has_returned = True
-            if self._channels is not None and self._channels.answer.is_abandoned:
-                self._written_off()
+        if error is None:
+            self._answer(self._give_result, result)
         else:
-            self._answer(self._give_result, outcome.result)
+            self._fail(from_error_body(error))
 
     def expire(self) -> None:
         """The time is up."""
@@ -179,7 +181,8 @@ class PendingCall:
     def abandon(self) -> None:
         """The client has gone; the function goes on. Safe to repeat."""
         if not self._is_over:
-            self._end()
+            self._is_over = True
+            self._way.gateway.free_slot()
             self._release()
 
     def _decided(self) -> None:
@@ -207,16 +210,24 @@ class PendingCall:
         self._respond(self._with_grants(self._way.gateway.failed(error, route, route.function_id)))
 
     def _give_result(self, result: Raw) -> None:
-        value, route = decode_json(memoryview(result)), self._way.route
+        value, route = None if result is ABSENT else decode_json(memoryview(result)), self._way.route
         if type(value) is dict and "body" in value and "headers" not in value:
             status = answers.read_status(value, route.default_status)
             if status >= 200:
                 body = encode_json(value["body"])
-                self._end()
-                self._release()
+                self.abandon()
                 self._client.answer(status, self._way.headers, body)
                 return
-        self._respond(self._with_grants(self._way.gateway.plain(value, route)))
+        if value is None:
+            self._give_nothing()
+        else:
+            self._respond(self._with_grants(self._way.gateway.plain(value, route)))
+
+    def _give_nothing(self) -> None:
+        """Without a result the client waits on for what is written (9.3)."""
+        self._has_returned = True
+        if self._channels is not None and self._channels.answer.is_abandoned:
+            self._written_off()
 
     def _give_stream(self) -> None:
         assert self._channels is not None
@@ -226,14 +237,11 @@ class PendingCall:
         return self._way.gateway.cors.apply(response, self._way.request.origin)
 
     def _respond(self, response: Response) -> None:
-        self._end()
+        self._is_over = True
+        self._way.gateway.free_slot()
         if response.stream is None:
             self._release()
         self._client.respond(response)
-
-    def _end(self) -> None:
-        self._is_over = True
-        self._way.gateway.free_slot()
 
     def _release(self) -> None:
         if self._channels is not None:
