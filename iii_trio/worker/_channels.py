@@ -15,6 +15,7 @@ Item = bytes | str
 
 Ref = Mapping[str, str]
 MAX_ITEM: Final = 16 << 20
+_KEY: Final = "access_key"
 _MARK: Final = b'"access_key"'
 _INNER: Final = frozenset({dict, list})
 
@@ -192,31 +193,41 @@ def live_value(payload: Payload, ends: Ends) -> Json:
     marks = bytes(payload.raw).count(_MARK)  # a look that spares nearly all the walk
     if not marks:
         return value
+    if type(value) is dict and _KEY not in value:
+        _enliven(value, ends, marks)
+        return value
     whole = [value]
     _enliven(whole, ends, marks)
     return whole[0]
 
 
 def _enliven(container: Any, ends: Ends, left: int) -> int:
-    """Replace references in a dict or list, those on top first; returns how many of `left` marks are still to be found."""
+    """Replace references in a dict or list, those on top first; returns how many of `left` marks are still to be found.
+
+    From the end: the last members of a request object are references.
+    """
     inner = []
-    for key, item in container.items() if type(container) is dict else enumerate(container):
-        if type(item) is dict and "access_key" in item:
-            left -= 1
+    for key in reversed(container if type(container) is dict else range(len(container))):
+        item = container[key]
+        if type(item) is dict and _KEY in item:
             if (end := _end_of(item, ends)) is not None:
                 container[key] = end
-                continue
-        if type(item) in _INNER:
+            else:
+                inner.append(item)
+            left -= 1
+            if left == 0:
+                return 0
+        elif type(item) in _INNER:
             inner.append(item)
     for item in inner:
-        if left <= 0:
+        if left == 0:
             break
         left = _enliven(item, ends, left)
     return left
 
 
 def _end_of(ref: dict[str, Any], ends: Ends) -> ChannelReader | ChannelWriter | None:
-    if type(ref["access_key"]) is str and type(ref.get("channel_id")) is str:
+    if type(ref[_KEY]) is str and type(ref.get("channel_id")) is str:
         match ref.get("direction"):
             case "read":
                 return ChannelReader(ref, ends)
