@@ -1,6 +1,6 @@
 """Every reference to a channel in a payload becomes a live end, wherever it is, and nothing else does (wire-protocol 10.1)."""
 
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -22,8 +22,8 @@ KEYS = st.sampled_from(["body", "access_key", "response", "x"])
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4))
 
 
-class NoEnds(Ends):
-    """Nobody opens an end here."""
+NO_ENDS = cast("Ends", None)
+"""Nobody opens one here."""
 
 
 def expected(value: Json) -> Any:
@@ -52,4 +52,4 @@ def found(value: Any) -> Any:
 @example("access_key")
 @settings(max_examples=300, deadline=None)
 def test_every_reference_is_live_and_nothing_else(value: Json) -> None:
-    assert found(live_value(Payload.of(value), NoEnds())) == expected(Payload.of(value).value)
+    assert found(live_value(Payload.of(value), NO_ENDS)) == expected(Payload.of(value).value)
