@@ -1,5 +1,6 @@
 """The short way of the common request: no task waits for its answer, which may come at any time and from anywhere."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
@@ -17,6 +18,9 @@ from iii_trio.modules.http import HttpConfig, Request, Response, open_fast
 from iii_trio.modules.http.shortcut import FunctionShortcut
 from iii_trio.protocol.errors import FunctionFailed
 from iii_trio.sockets import Turn
+
+
+LARGE = "x" * (8 << 20)
 
 
 @attrs.define
@@ -207,6 +211,49 @@ async def test_a_stop_lets_it_have_its_answer_as_the_last(autojump_clock: MockCl
         assert (answer.json, answer["connection"]) == (1, "close")
         assert await client.ends()
         await rig.ended.wait()
+
+
+@pytest.mark.parametrize("network", ["memory", "tcp"])
+async def test_a_function_that_stops_the_server_still_has_its_answer_sent(network: str) -> None:
+    async with serving(network=TcpNetwork() if network == "tcp" else None) as rig:
+
+        def stop(_: Call) -> Any:
+            rig.module.request_stop()
+            return {"body": "the last"}
+
+        rig.route("/a", {"body": 1})
+        rig.route("/stop", stop)
+        client = await rig.connect()
+        for _ in range(2):
+            assert (await client.ask("GET", "/a")).status == 200
+        assert (await client.ask("GET", "/stop")).json == "the last"
+        with trio.fail_after(5):
+            assert await client.ends()
+            await rig.ended.wait()
+
+
+async def test_a_stop_between_two_answers_of_one_turn_loses_neither() -> None:
+    """The first is in the turn, not sent yet, when the second stops the server, and more than the socket takes at once."""
+    async with serving(network=TcpNetwork()) as rig:
+
+        def stop(_: Call) -> Any:
+            rig.module.request_stop()
+            return {"body": "the last"}
+
+        rig.route("/a", {"body": LARGE})
+        rig.route("/stop", stop)
+        clients = [await rig.connect() for _ in range(2)]
+        for client in clients:
+            assert (await client.ask("GET", "/a")).status == 200
+        for client, path in zip(clients, ("/a", "/stop"), strict=True):
+            assert isinstance(client.stream, trio.SocketStream)
+            os.write(client.stream.socket.fileno(), request("GET", path))  # at once, so that they are read together
+        answers = [await client.read() for client in clients]
+        assert [answer.json for answer in answers] == [LARGE, "the last"]
+        with trio.fail_after(5):
+            for client in clients:
+                assert await client.ends()
+            await rig.ended.wait()
 
 
 @pytest.mark.parametrize("network", ["memory", "tcp"])

@@ -228,3 +228,25 @@ async def test_a_client_that_takes_nothing_is_given_up(autojump_clock: MockClock
         await source.cancelled.wait()
         assert trio.current_time() == pytest.approx(30, abs=1)
         await trio.aclose_forcefully(client_end)
+
+
+async def test_a_stop_while_an_answer_streams_ends_the_connection_behind_it(autojump_clock: MockClock) -> None:
+    listener, stopped, pieces = MemoryListener(), trio.Event(), [b"the rest"]
+
+    async def rest() -> bytes:
+        await stopped.wait()
+        return pieces.pop() if pieces else b""
+
+    async def handle(_: Request) -> Response:
+        await trio.lowlevel.checkpoint()
+        return Response(200, (), b"first ", stream=rest)
+
+    async with serve_handler([listener], handle) as server:
+        client = Client(await listener.connect())
+        await client.send(request("GET", "/a"))
+        await trio.testing.wait_all_tasks_blocked()
+        server.request_stop()
+        stopped.set()
+        assert (await client.read()).body == b"first the rest"
+        with trio.fail_after(10):
+            assert await client.ends()

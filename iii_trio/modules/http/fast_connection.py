@@ -152,7 +152,7 @@ class FastConnection:
 
     def close_if_idle(self) -> None:
         """Close now unless a request is being answered."""
-        if self._due != _NOT_WAITING and self._pending is None:
+        if self._due != _NOT_WAITING and self._pending is None and self._outgoing is None:
             self._scope.cancel(reason="the server stops")
 
     def limit_last_words(self, deadline: float) -> None:
@@ -337,7 +337,7 @@ class FastConnection:
             return
         if sent != size:
             self._leave_to_task(_Outgoing(goes_on, without_first(pieces, sent), size - sent))
-        elif goes_on:
+        elif goes_on and not self._shared.stop.is_set():
             self._await_request()
             if self._answered is not None:
                 self._answered.set()
@@ -359,9 +359,9 @@ class FastConnection:
         else:
             await self._outbound.send(outgoing.pieces, outgoing.size)
         self._outgoing = None
-        self._says_goodbye = not goes_on
-        if goes_on:
+        if goes_on := goes_on and not self._shared.stop.is_set():
             self._await_request()
+        self._says_goodbye = not goes_on
         return goes_on and not self._has_ended
 
     # --- requests that are answered here ----------------------------------------------------------------------------
@@ -385,6 +385,7 @@ class FastConnection:
         goes_on = await self._responder.send(response, head, goes_on=goes_on)
         if goes_on and body is not None and not body.is_over:
             goes_on = await self._discard(body)
+        goes_on = goes_on and not self._shared.stop.is_set()
         self._says_goodbye = not goes_on
         return goes_on
 
