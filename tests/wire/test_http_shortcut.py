@@ -19,7 +19,6 @@ from iii_trio.modules.http.shortcut import FunctionShortcut
 from iii_trio.protocol.errors import FunctionFailed
 from iii_trio.sockets import Turn
 
-
 LARGE = "x" * (8 << 20)
 
 
