@@ -190,4 +190,8 @@ def own_stream(stream: trio.abc.Stream, shared: memoryview) -> ByteStream:
     raw.setblocking(False)
     if raw.family in {socket.AF_INET, socket.AF_INET6}:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # Trio has set 16 KiB to wait unsent in the system at most: a large message would leave in many pieces, each with
+            # a wait of its own. What is queued here is sent in its order in any case.
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
     return SocketStream(raw, shared, address)

@@ -1,5 +1,6 @@
 """The seam to the network over real sockets and over Trio streams, and the outbox where timing matters."""
 
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -165,6 +166,19 @@ async def test_a_stream_that_cannot_close_at_once_is_closed_in_the_background() 
     TrioStream(Slow()).close()
     with trio.fail_after(5):
         await closed.wait()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such option")
+async def test_the_system_may_queue_more_of_a_large_message_than_trio_lets_it() -> None:
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]):
+        accepted = await listener.accept()
+        assert 0 < accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) < 1 << 20
+        stream = own_stream(accepted, shared())
+        assert isinstance(stream, SocketStream)
+        with socket.socket(fileno=os.dup(stream.descriptor)) as same:
+            assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 0
+        stream.close()
 
 
 async def test_unix_sockets_are_driven_directly_too() -> None:
