@@ -1,7 +1,9 @@
 """A layer imports only downward: every import of the two packages against the table of the style guide."""
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +49,9 @@ ALLOWED_OUTSIDE = {
     "sockets": {"trio", "attrs", "h11", "websockets"},
     "transport": {"trio", "attrs", "msgspec"},
 }
+PACKAGED_AS = {"ruamel": "ruamel.yaml"}
+"""What a library is called on PyPI, where that is another name than the one it is imported by."""
+
 SEVERAL_MODULES = {"base", "built_in", "catalogue", "driver", "live_config", "module_engine", "results"}
 """Files of `iii_trio.modules` that belong to no single module."""
 
@@ -131,6 +136,15 @@ def test_lower_layers_stand_on_few_libraries(layer: str) -> None:
         arrow.target.split(".")[0] for arrow in ARROWS if arrow.layer == layer and arrow.target_layer is None
     } - set(sys.stdlib_module_names)
     assert outside <= ALLOWED_OUTSIDE[layer]
+
+
+def test_what_is_imported_is_what_is_installed() -> None:
+    """A library that comes along with another one goes when that one does."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split("[<>=~!;[ ]", line, maxsplit=1)[0].lower() for line in project["dependencies"]}
+    outside = {arrow.target.split(".")[0] for arrow in ARROWS if arrow.target_layer is None}
+    libraries = {PACKAGED_AS.get(name, name.replace("_", "-")) for name in outside - set(sys.stdlib_module_names)}
+    assert libraries == declared
 
 
 def test_nothing_needs_asyncio() -> None:
