@@ -109,7 +109,7 @@ class Child:
             exit_ = crash or STOPPED
             if rest is not None:
                 raise rest from None
-        except Exception as error:  # noqa: BLE001  the child wrapper: a crash is an exit, and never reaches the nursery
+        except Exception as error:  # noqa: BLE001  # the child wrapper: a crash is an exit, and never reaches the nursery
             exit_ = Crashed(error)
         finally:
             self._end(exit_)

@@ -165,7 +165,7 @@ async def open_supervisor(
             await settled.wait()
             try:
                 yield supervisor
-            except Exception as raised:  # noqa: BLE001  raised again below, where it leaves no group
+            except Exception as raised:  # noqa: BLE001  # raised again below, where it leaves no group
                 error = raised
             finally:
                 supervisor.request_stop()

@@ -11,7 +11,7 @@ CONFIG = {"workers": [{"name": "iii-http", "config": {"host": "127.0.0.1", "port
 
 
 def fetch(url: str) -> str:
-    with urlopen(url, timeout=10) as answer:  # noqa: S310  our own address
+    with urlopen(url, timeout=10) as answer:  # noqa: S310  # our own address
         return f"{answer.status} {answer.read().decode()}"
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from .settings import Settings, WorkerListenerConfig
 
 _log = logging.getLogger("iii_trio.engine")
-_EVERY_INTERFACE: Final = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104  compared with, not bound
+_EVERY_INTERFACE: Final = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104  # compared with, not bound
 
 
 def _is_guarded(listener: WorkerListenerConfig) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .engine import Config, Engine
     from .modules import Module
 
-_EVERY_INTERFACE = "0.0.0.0"  # noqa: S104  the documented default
+_EVERY_INTERFACE = "0.0.0.0"  # noqa: S104  # the documented default
 _HIGHEST_PORT = 65_535
 
 

@@ -282,7 +282,7 @@ def build_engine(
         budgets or Budgets(),
         catalogue.copy(),
         outbox or OutboxLimits(),
-        lambda: engine.tree(),  # noqa: PLW0108  there is no engine yet
+        lambda: engine.tree(),  # noqa: PLW0108  # there is no engine yet
         outbound=outbound or TcpOutbound(),
         environment=env,
     )

@@ -294,7 +294,7 @@ async def open_raw_worker(stream: trio.abc.Stream, path: str = "/") -> AsyncIter
                 worker = RawWorker(greeting["worker_id"], greeting["reattach_token"], socket=socket, stream=stream)
                 nursery.start_soon(worker.run, name=f"raw worker {worker.id}")
                 yield worker
-            except Exception as raised:  # noqa: BLE001  raised again below, where it leaves no group
+            except Exception as raised:  # noqa: BLE001  # raised again below, where it leaves no group
                 error = raised
             finally:
                 nursery.cancel_scope.cancel(reason="the block of a raw worker has ended")

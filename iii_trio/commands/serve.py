@@ -48,7 +48,7 @@ def serve(options: ServeOptions) -> int:
         trio.run(partial(serve_engine, engine, when_up=_when_up(options)))
     except IIIError as error:
         _explain(error)
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201  the command's answer
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201  # the command's answer
         return 1
     return 0
 

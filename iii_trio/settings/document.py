@@ -158,7 +158,7 @@ class _Reader:
                 return self._list(event, depth)
             case MappingStartEvent():
                 return self._map(event, depth)
-        return _refuse("unexpected YAML", event)  # pragma: no cover - the parser has no other node events
+        return _refuse("unexpected YAML", event)  # pragma: no cover  # the parser has no other node events
 
     def _alias(self, event: AliasEvent) -> _Node:
         if event.anchor not in self._anchors:

@@ -93,7 +93,7 @@ class WorkerListenerConfig:
         },
     )
     host: str = attrs.field(
-        default="0.0.0.0",  # noqa: S104 - the documented default; the engine warns that the port is public
+        default="0.0.0.0",  # noqa: S104  # the documented default; the engine warns that the port is public
         validator=_not_empty,
         metadata={"doc": "Interface or host name to bind."},
     )
@@ -181,9 +181,8 @@ class ModuleEntry:
     adapter: AdapterEntry | None = None  # `None` leaves the choice to the module
     key: str = attrs.field(default="", eq=False)  # `workers[3]`; empty if the entry is in no file
     location: str = attrs.field(default="", eq=False)  # `config.yaml:12`
-    lines: Mapping[str, int] = attrs.field(
-        default=MappingProxyType({}), eq=False, repr=False
-    )  # `config.port` to its line
+    # `config.port` to its line
+    lines: Mapping[str, int] = attrs.field(default=MappingProxyType({}), eq=False, repr=False)
 
     @property
     def is_listener(self) -> bool:

@@ -125,9 +125,8 @@ class Gate:
         namespace = check_namespace(said.namespace)
         self.session.check_home(namespace)
         if self.worker.namespace is None and namespace != DEFAULT_NAMESPACE and self._early:
-            self.kernel.registrations.withdraw_provisional(
-                self.worker
-            )  # hooks are to be asked again, for that namespace
+            # hooks are to be asked again, for that namespace
+            self.kernel.registrations.withdraw_provisional(self.worker)
 
     def settle(self) -> None:
         """Go on from a fixed namespace: what was registered before is made in it, if it is another one than was assumed."""

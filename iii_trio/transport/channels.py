@@ -80,8 +80,7 @@ class ChannelEnd(ABC):
             with self._running:
                 await self.transfer()
             self.conclude(self.socket.ended or CloseReason.CRASHED)
-        except Exception:  # noqa: BLE001
-            # the connection boundary: a bug here costs one channel, never the engine
+        except Exception:  # noqa: BLE001  # the connection boundary: a bug here costs one channel, never the engine
             _log.exception("a channel's connection failed")
             self.conclude(CloseReason.CRASHED)
         finally:
@@ -142,10 +141,8 @@ class WritingEnd(ChannelEnd):
                 items = [_item(message) for message in batch]
                 for item in items:
                     await self._give(item)
-        except (
-            trio.BrokenResourceError,
-            trio.ClosedResourceError,
-        ):  # the latter if it was stopped: then it has a reason
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # the latter if it was stopped: then it has a reason
             self.conclude(CloseReason.CHANNEL_UNREAD)
 
     async def _give(self, item: Item) -> None:

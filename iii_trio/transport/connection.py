@@ -76,8 +76,7 @@ class Connection:
             with self._reading:
                 await self.socket.deliver(self._take, self._take_one)
             self._conclude(self.socket.ended or CloseReason.CRASHED)
-        except Exception:  # noqa: BLE001
-            # the connection boundary: a bug here costs one worker its connection, never the engine
+        except Exception:  # noqa: BLE001  # the connection boundary: a bug here costs one worker its connection, never the engine
             _log.exception("connection of worker %s failed", self.worker.id)
             self._conclude(CloseReason.CRASHED)
         finally:

@@ -118,9 +118,8 @@ async def test_calls_beyond_the_bound_are_refused_and_memory_is_bounded(engine: 
 
 async def test_replies_beyond_the_bound_end_their_reader_and_nobody_else(engine: Served) -> None:
     """A caller that reads none of its replies is cut off; its memory comes back, others go on (# wire 107)."""
-    size = (
-        5 * MIB
-    )  # what is freed of such messages goes back to the system, of smaller ones it may be kept for the next
+    size = 5 * MIB
+    # What is freed of such messages goes back to the system, of smaller ones it may be kept for the next.
     async with open_worker(engine), engine.peer() as honest, engine.peer() as caller:
         before = engine.memory
         with pytest.raises(GONE), trio.fail_after(30):  # noqa: PT012  # which of them hears of the end is open

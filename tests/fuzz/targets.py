@@ -205,9 +205,8 @@ def handshake(data: bytes) -> None:
         assert _status(asked.response, b"GET") == 101
     elif isinstance(asked, Refusal):
         assert isinstance(again, Refusal)
-        assert (
-            again.status == asked.status or b"\r\n\r\n" not in stream
-        )  # a flaw may be seen before another one has come
+        # a flaw may be seen before another one has come
+        assert again.status == asked.status or b"\r\n\r\n" not in stream
         assert _status(refusal_response(asked), b"HEAD" if asked.is_head else b"GET") == asked.status
     else:
         assert asked is again is None

@@ -61,11 +61,9 @@ class List(Struct, frozen=True):
 
 _TEXT: Final = {"type": "string"}
 _ANY: Final[dict[str, Json]] = {}
-ENTRY: Final = {
-    "type": "object",
-    "properties": {"id": _TEXT, "name": _TEXT, "description": _TEXT, "schema": _ANY, "metadata": _ANY},
-}
-REGISTERED: Final = {**ENTRY, "properties": {**ENTRY["properties"], "value": _ANY}}  # type: ignore[dict-item]
+_ENTRY_MEMBERS: Final = {"id": _TEXT, "name": _TEXT, "description": _TEXT, "schema": _ANY, "metadata": _ANY}
+ENTRY: Final = {"type": "object", "properties": _ENTRY_MEMBERS}
+REGISTERED: Final = {"type": "object", "properties": {**_ENTRY_MEMBERS, "value": _ANY}}
 CHANGED: Final = {"type": "object", "properties": {"old_value": _ANY, "new_value": _ANY}}
 VALUE: Final = {"type": "object", "properties": {"id": _TEXT, "value": _ANY}}
 ENTRIES: Final = {"type": "object", "properties": {"configurations": {"type": "array", "items": ENTRY}}}

@@ -75,10 +75,8 @@ class Exchange:
         elif event["body"]:
             try:
                 await self._put.send(event["body"])
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._connection.took(
-                    self._stream_id, len(event["body"])
-                )  # answered already: nobody wants the rest
+            except (trio.BrokenResourceError, trio.ClosedResourceError):  # answered already: nobody wants the rest
+                await self._connection.took(self._stream_id, len(event["body"]))
         else:
             self._put.close()
 

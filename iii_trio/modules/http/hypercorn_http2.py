@@ -34,7 +34,7 @@ class Http2(H2Protocol):
 
     def __init__(self, settings: Settings, tasks: TaskGroup, send: Callable[[Event], Awaitable[None]]) -> None:
         context, state = Context(settings.stop), ConnectionState({})
-        super().__init__(no_app, settings.config, context, tasks, state, True, None, None, send)  # type: ignore[arg-type]
+        super().__init__(no_app, settings.config, context, tasks, state, True, None, None, send)  # type: ignore[arg-type]  # it is never called
         self._settings = settings
 
     async def flush(self) -> None:

@@ -49,7 +49,7 @@ class Http1(H11Protocol):
 
     def __init__(self, settings: Settings, tasks: TaskGroup, send: Callable[[Event], Awaitable[None]]) -> None:
         context, state = Context(settings.stop), ConnectionState({})
-        super().__init__(no_app, settings.config, context, tasks, state, False, None, None, send)  # type: ignore[arg-type]
+        super().__init__(no_app, settings.config, context, tasks, state, False, None, None, send)  # type: ignore[arg-type]  # it is never called
         self.connection = _Framing(settings.limits.head_size)
         self._settings = settings
         self._head = b""
@@ -172,4 +172,4 @@ class Context(WorkerContext):
 
     def __init__(self, stop: trio.Event) -> None:
         super().__init__(None)
-        self.terminated = _Terminated(stop)  # type: ignore[assignment]
+        self.terminated = _Terminated(stop)  # type: ignore[assignment]  # all of an event that is asked

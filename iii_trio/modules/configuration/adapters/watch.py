@@ -82,10 +82,8 @@ class Watch:
             return _Notified(RustNotify([str(self.directory.absolute())], False, False, 0, False, False))
         except FileNotFoundError:  # gone this very moment
             return None
-        except (
-            OSError,
-            RuntimeError,
-        ) as error:  # most often: a limit of the system, of watches or of who may have some
+        except (OSError, RuntimeError) as error:
+            # most often: a limit of the system, of watches or of who may have some
             _log.warning("%s cannot be watched (%s): it is looked at once a second", self.directory, error)
             return _Looking(self.directory, _look(self.directory))
 
