@@ -2,8 +2,6 @@
 
 import attrs
 
-_SEPARATORS = ("::", ".")
-
 
 @attrs.define(eq=False)
 class ServiceRegistry:
@@ -31,9 +29,3 @@ class ServiceRegistry:
     def statistics(self) -> int:
         """How many services have been announced."""
         return len(self._announced)
-
-
-def service_of(function_id: str) -> str | None:
-    """The service a function id implies: what stands before its first separator, None without one."""
-    cuts = [at for separator in _SEPARATORS if (at := function_id.find(separator)) > 0]
-    return function_id[: min(cuts)] if cuts else None

@@ -8,7 +8,7 @@ import pytest
 from test_engine_functions_world import Outlet, outlet_of
 
 from iii_trio.kernel import Function, FunctionRegistry, Ids, Kernel, KernelEvents, ModuleOwner, TrioClock, Worker
-from iii_trio.kernel.services import ServiceRegistry, service_of
+from iii_trio.kernel.services import ServiceRegistry
 from iii_trio.kernel.workers import check_namespace, clean_label, parse_version
 from iii_trio.protocol import decode, encode_json
 from iii_trio.protocol.errors import InvalidNamespace
@@ -198,11 +198,3 @@ def test_services_are_bounded_names_and_published_objects() -> None:
     services.register("module", services)
     assert services.get("module") is services
     assert services.get("never") is None
-
-
-@pytest.mark.parametrize(
-    ("function_id", "service"),
-    [("orders::place", "orders"), ("orders.place", "orders"), ("a.b::c", "a"), ("plain", None), ("::x", None)],
-)
-def test_function_ids_imply_services(function_id: str, service: str | None) -> None:
-    assert service_of(function_id) == service

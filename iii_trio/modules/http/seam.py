@@ -59,23 +59,16 @@ class Request:
 
     async def read_body(self, limit: int) -> bytes:
         """Wait for the whole body. Raises BodyLimitError as soon as more than `limit` bytes are announced or there."""
-        pieces: list[bytes] = []
-        await self._each(limit, pieces.append)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def measure_body(self, limit: int) -> None:
-        """Wait for the whole body without keeping it. Raises BodyLimitError."""
-        await self._each(limit, lambda _: None)
-
-    async def _each(self, limit: int, take: Callable[[bytes], None]) -> None:
-        left = limit - (self.declared_length or 0)
-        if left >= 0:
-            left = limit
-            while left >= 0 and (piece := await self.receive()):
-                left -= len(piece)
-                take(piece)
-        if left < 0:
+        if (self.declared_length or 0) > limit:
             raise BodyLimitError(limit)
+        pieces: list[bytes] = []
+        left = limit
+        while piece := await self.receive():
+            left -= len(piece)
+            if left < 0:
+                raise BodyLimitError(limit)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def nothing_to_release() -> None:
