@@ -2,21 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
+from iii_trio import __version__
 from iii_trio.kernel import ModuleOwner
 from iii_trio.modules import RunningModule
-from iii_trio.modules.configuration.config import ConfigurationConfig, FsConfig, MemoryConfig
-from iii_trio.modules.http.config import HttpConfig
+from iii_trio.modules.configuration import ConfigurationConfig, ConfigurationModule, FsConfig, MemoryConfig, OpenAdapter
+from iii_trio.modules.http import HttpConfig
+from iii_trio.modules.http.entry import http_entry
+from iii_trio.modules.live_config import LiveConfig
 from iii_trio.settings import AdapterEntry, ModuleEntry, Settings, json_schema, structure_config
+from iii_trio.settings.names import CONFIGURATION, HTTP
 
-if TYPE_CHECKING:
-    from iii_trio.modules.configuration import OpenAdapter
-    from iii_trio.modules.live_config import LiveConfig
-
-CONFIGURATION: Final = "configuration"
 ADAPTERS: Final[Mapping[str, type[Any]]] = {"fs": FsConfig, "memory": MemoryConfig}
 _LONGEST_TEXT: Final = 256 * 1024
 
@@ -27,8 +26,6 @@ def configuration_maker(entry: ModuleEntry, environment: Mapping[str, str]) -> C
     opener: list[OpenAdapter] = []
 
     def make(owner: ModuleOwner) -> RunningModule:
-        from iii_trio.modules.configuration import ConfigurationModule
-
         if not opener:
             opener.append(open_adapter(entry.adapter))
         return ConfigurationModule(options, owner, opener[0], partial(_expand, environment))
@@ -36,7 +33,7 @@ def configuration_maker(entry: ModuleEntry, environment: Mapping[str, str]) -> C
     return make
 
 
-def open_adapter(adapter: AdapterEntry | None) -> "OpenAdapter":
+def open_adapter(adapter: AdapterEntry | None) -> OpenAdapter:
     """How to open the adapter that an entry of the configuration module chooses."""
     from iii_trio.modules.configuration.adapters.fs import open_fs
     from iii_trio.modules.configuration.adapters.memory import MemoryConfiguration
@@ -53,7 +50,6 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _expand(environment: Mapping[str, str], text: str) -> tuple[str, list[str]]:
-    from iii_trio import __version__
     from iii_trio.settings.expand import ExpansionTooLargeError, expand
 
     try:
@@ -75,12 +71,10 @@ def in_memory(settings: Settings) -> Settings:
     return attrs.evolve(settings, entries=tuple(entries))
 
 
-def live_http(entry: ModuleEntry) -> "LiveConfig[HttpConfig]":
+def live_http(entry: ModuleEntry) -> LiveConfig[HttpConfig]:
     """The configuration entry of the http module that an entry of the settings starts."""
-    from iii_trio.modules.http.entry import http_entry
-
     return http_entry(entry.options, entry.config, json_schema(HttpConfig), partial(structure_config, HttpConfig))
 
 
-LIVE: Final[Mapping[str, "Callable[[ModuleEntry], LiveConfig[Any]]"]] = {"iii-http": live_http}
+LIVE: Final[Mapping[str, Callable[[ModuleEntry], LiveConfig[Any]]]] = {HTTP: live_http}
 """The built-in modules that take their settings from a configuration entry."""

@@ -10,26 +10,26 @@ import attrs
 import trio
 
 from actors import ChildSpec, DynamicSupervisor, Node, Supervisor
+from iii_trio import __version__
 from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Kernel, ModuleOwner, Policy
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed, Phases, RunningModule, Supervised
-from iii_trio.modules.configuration.config import ConfigurationConfig
+from iii_trio.modules.configuration import ConfigurationConfig
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
-from iii_trio.modules.http.config import HttpConfig
-from iii_trio.modules.http_functions.config import HttpFunctionsConfig
+from iii_trio.modules.http import HttpConfig, HttpModule
+from iii_trio.modules.http_functions import HttpFunctionsConfig, HttpFunctionsModule
 from iii_trio.modules.observability import observability_functions
 from iii_trio.settings import Catalogue, ModuleEntry, Settings, WorkerListenerConfig
+from iii_trio.settings.names import CONFIGURATION, ENGINE_FUNCTIONS, HTTP, HTTP_FUNCTIONS, WORKER_MANAGER
 from iii_trio.sockets import Heartbeat, OutboxLimits, Turn
 from iii_trio.transport import ListenerSettings, WorkerListener
 
-from ._configuration import ADAPTERS, CONFIGURATION, configuration_maker, live_http
+from ._configuration import ADAPTERS, configuration_maker, live_http
 from ._policies import make_policies
 from .network import Network
 
 _log = logging.getLogger("iii_trio.engine")
-ENGINE_FUNCTIONS = "iii-engine-functions"
-HTTP_FUNCTIONS = "iii-http-functions"
-_ALWAYS_THERE = {ENGINE_FUNCTIONS, "iii-worker-manager", CONFIGURATION}
+_ALWAYS_THERE = {ENGINE_FUNCTIONS, WORKER_MANAGER, CONFIGURATION}
 _INTENSITY, _PERIOD = 3, 30.0
 
 
@@ -56,7 +56,7 @@ class RestartLimits:
 def settings_catalogue(modules: ModuleCatalogue = CATALOGUE) -> Catalogue:
     """What configuration files may name: the built-in modules of this release and every registered one."""
     own: dict[str, type[Any] | None] = dict.fromkeys(modules.modules)
-    built_in = {CONFIGURATION: ConfigurationConfig, "iii-http": HttpConfig, HTTP_FUNCTIONS: HttpFunctionsConfig}
+    built_in = {CONFIGURATION: ConfigurationConfig, HTTP: HttpConfig, HTTP_FUNCTIONS: HttpFunctionsConfig}
     return Catalogue(modules={**built_in, **own}, adapters={CONFIGURATION: ADAPTERS})
 
 
@@ -127,7 +127,7 @@ class Composition:
         """How to build the module of an entry; None for entries that are not modules (the worker listeners)."""
         if entry.module in self.catalogue.modules:  # one of these may take the place of a built-in one
             return partial(self._phases, entry.module, entry.config)
-        if entry.module == "iii-http":
+        if entry.module == HTTP:
             return partial(self._http, entry)
         if entry.module == CONFIGURATION:
             return configuration_maker(entry, self.environment)
@@ -136,13 +136,9 @@ class Composition:
         return None
 
     def _http(self, entry: ModuleEntry, owner: ModuleOwner) -> RunningModule:
-        from iii_trio.modules.http import HttpModule
-
         return HttpModule(entry.options, owner, self.network, live=live_http(entry), turn=self.turn)
 
     def _http_functions(self, config: HttpFunctionsConfig, owner: ModuleOwner) -> RunningModule:
-        from iii_trio.modules.http_functions import HttpFunctionsModule
-
         return HttpFunctionsModule(config, owner, self.outbound, self.environment)
 
     def _phases(self, name: str, config: Mapping[str, Any] | None, owner: ModuleOwner) -> RunningModule:
@@ -157,8 +153,6 @@ class Composition:
         return [self._row(instance, instance.partition("#")[0]) for instance in dict.fromkeys(names)]
 
     def _row(self, instance: str, name: str) -> ModuleRow:
-        from iii_trio import __version__
-
         return ModuleRow(instance, name, __version__, self.started_at, internal=name in _ALWAYS_THERE)
 
     # --- worker listeners -------------------------------------------------------------------------------------------

@@ -11,14 +11,32 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from actors import DynamicStatistics, EventStream, Node, RestartLimitReached, Supervisor, open_supervisor
+from actors import (
+    ActorStopped,
+    DynamicStatistics,
+    DynamicSupervisor,
+    EventStream,
+    Node,
+    RestartLimitReached,
+    Supervisor,
+    open_supervisor,
+)
+from iii_trio import __version__
 from iii_trio.clients.outbound import Outbound, TcpOutbound
 from iii_trio.kernel import Clock, Function, Ids, Kernel, KernelStatistics, Limits, ModuleOwner, SystemClock
 from iii_trio.modules import CATALOGUE, ModuleCatalogue, ModuleFailed
+from iii_trio.modules.http import ADDRESS_SERVICE
 from iii_trio.modules.results import FunctionHandler, ShortHandler, to_handler
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import EngineCrashed
-from iii_trio.settings import ModuleEntry, Settings, WorkerListenerConfig
+from iii_trio.settings import (
+    ModuleEntry,
+    Settings,
+    WorkerListenerConfig,
+    build_settings,
+    default_settings,
+    load_settings,
+)
 from iii_trio.sockets import OutboxLimits
 from iii_trio.transport import ListenerStatistics
 
@@ -97,7 +115,7 @@ class Engine:
     @property
     def addresses(self) -> Mapping[str, tuple[str, int]]:
         """What listens where: `listener`, `listener#1`, ... and `http`."""
-        http = self.kernel.services.get("http_address")
+        http = self.kernel.services.get(ADDRESS_SERVICE)
         return {**self.composition.addresses, **({"http": http} if isinstance(http, tuple) else {})}
 
     @property
@@ -167,8 +185,6 @@ def _stopping(node: Node) -> list[str]:
 
 def kill(supervisor: Supervisor, path: str, reason: str) -> bool:
     """Cancel the child at `path` below a supervisor; False if nothing runs there."""
-    from actors import ActorStopped, DynamicSupervisor
-
     name, _, rest = path.partition("/")
     try:
         if not rest:
@@ -320,20 +336,16 @@ def resolve_settings(
     config: Config, catalogue: ModuleCatalogue = CATALOGUE, env: Mapping[str, str] = os.environ
 ) -> Settings:
     """Make `Settings` of whatever names a configuration. Raises ConfigError."""
-    from iii_trio import settings as reading
-
     known = settings_catalogue(catalogue)
     match config:
         case Settings():
             return config
         case None:
-            return _with_default_modules(reading.default_settings(known, env), catalogue)
+            return _with_default_modules(default_settings(known, env), catalogue)
         case str() | Path():
-            from iii_trio import __version__
-
-            return reading.load_settings(Path(config), env, known, __version__)
+            return load_settings(Path(config), env, known, __version__)
         case _:
-            return in_memory(reading.build_settings(config, known, env=env))
+            return in_memory(build_settings(config, known, env=env))
 
 
 def _with_default_modules(settings: Settings, catalogue: ModuleCatalogue) -> Settings:

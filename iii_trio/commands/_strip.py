@@ -11,7 +11,7 @@ from typing import Any, Final
 import trio
 
 from iii_trio import __version__
-from iii_trio._configuration import CONFIGURATION, LIVE, open_adapter
+from iii_trio._configuration import LIVE, open_adapter
 from iii_trio.engine import Engine
 from iii_trio.modules.configuration import ConfigurationAdapter, FsConfig
 from iii_trio.modules.configuration.adapters.files import replace_file
@@ -21,6 +21,7 @@ from iii_trio.modules.live_config import LiveConfig
 from iii_trio.protocol.errors import IIIError
 from iii_trio.settings import ModuleEntry
 from iii_trio.settings.load import read_text, read_values
+from iii_trio.settings.names import CONFIGURATION
 from iii_trio.settings.strip import Block, Stripped, strip_blocks
 
 _log = logging.getLogger("iii_trio.serve")

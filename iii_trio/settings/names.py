@@ -60,6 +60,9 @@ class ModuleNames:
 WORKER_MANAGER: Final = "iii-worker-manager"
 ENGINE_FUNCTIONS: Final = "iii-engine-functions"
 OBSERVABILITY: Final = "iii-observability"
+CONFIGURATION: Final = "configuration"
+HTTP: Final = "iii-http"
+HTTP_FUNCTIONS: Final = "iii-http-functions"
 OLD_WORKER_CLASS: Final = "modules::worker::WorkerModule"
 
 MODULES: Final[tuple[ModuleNames, ...]] = (
@@ -82,14 +85,14 @@ MODULES: Final[tuple[ModuleNames, ...]] = (
         accepts=Accepts.WARN,
     ),
     ModuleNames(
-        "iii-http-functions",
+        HTTP_FUNCTIONS,
         "functions that are HTTP endpoints elsewhere",
         classes=("modules::http_functions::HttpFunctionsModule",),
         starts=Starts.ALWAYS,
         is_single=True,
     ),
     ModuleNames(
-        "configuration",
+        CONFIGURATION,
         "configuration values that workers read and change",
         adapters=(AdapterNames("fs"), AdapterNames("memory"), AdapterNames("bridge")),
         default_adapter="fs",
@@ -97,7 +100,7 @@ MODULES: Final[tuple[ModuleNames, ...]] = (
         is_single=True,
     ),
     ModuleNames(
-        "iii-http",
+        HTTP,
         "HTTP requests answered by functions",
         classes=("modules::api::RestApiModule", "modules::rest_api::RestApiModule"),
         aliases=("http",),
