@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from iii_trio.kernel import Kernel, ModuleOwner
-from iii_trio.protocol.errors import IIIError
+from iii_trio.protocol.errors import IIIError, ungrouped
 
 from .base import Module
 from .catalogue import ModuleCatalogue
@@ -108,7 +108,7 @@ class Supervised:
         try:
             await module.run(self.kernel, task_status=readiness)
         except Exception as raised:  # noqa: BLE001  # the child wrapper: every error goes on, named after its module
-            error = alone(raised)
+            error = ungrouped(raised)
             if readiness.given or isinstance(error, ModuleFailed):
                 raise error from error.__cause__
             raise ModuleFailed("initialize", self.owner.id, error) from error
@@ -129,10 +129,3 @@ class _Readiness:
     def started(self, value: None = None) -> None:  # noqa: ARG002  # the protocol's parameter
         self.owner.available = self.given = True
         self.inner.started(self.module)
-
-
-def alone(error: Exception) -> Exception:
-    """An error that a nursery wrapped in a group of its own."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

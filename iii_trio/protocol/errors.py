@@ -218,6 +218,13 @@ class Codes:
     ADAPTER_ERROR: ClassVar = "ADAPTER_ERROR"
 
 
+def ungrouped(error: Exception) -> Exception:
+    """The error in a group of one, at any depth: a nursery wraps its only error so. Any other error as it is."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 def to_error_body(error: BaseException) -> ErrorBody:
     """Turn any exception into what a caller sees: total, so that no call goes without an answer.
 

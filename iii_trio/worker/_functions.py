@@ -10,7 +10,7 @@ import attrs
 
 from iii_trio.kernel import Call
 from iii_trio.protocol import Json, Payload
-from iii_trio.protocol.errors import FunctionFailed, InputRejected, InvocationError, RemoteProtocolError
+from iii_trio.protocol.errors import FunctionFailed, InputRejected, InvocationError, RemoteProtocolError, ungrouped
 
 from ._channels import Ends, live_value
 from ._schema import holds_attrs, schema_of
@@ -161,16 +161,9 @@ def _guarded(
         except InvocationError:
             raise
         except Exception as error:  # the invocation boundary: a handler's bug is its caller's error
-            raise _failure(call, _sole(error)) from error
+            raise _failure(call, ungrouped(error)) from error
 
     return run
-
-
-def _sole(error: Exception) -> Exception:
-    """What a group of one holds: a handler's nursery should not hide its error."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _failure(call: Call, error: Exception) -> InvocationError:

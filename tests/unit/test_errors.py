@@ -8,7 +8,15 @@ import msgspec
 import pytest
 
 from iii_trio.protocol import ErrorBody, Payload, errors
-from iii_trio.protocol.errors import Codes, ConfigError, IIIError, InvocationError, from_error_body, to_error_body
+from iii_trio.protocol.errors import (
+    Codes,
+    ConfigError,
+    IIIError,
+    InvocationError,
+    from_error_body,
+    to_error_body,
+    ungrouped,
+)
 from iii_trio.protocol.payload import NULL
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +90,13 @@ def test_unknown_codes_and_foreign_exceptions_have_a_body_too() -> None:
     assert (type(relayed), relayed.code) == (InvocationError, "OWN")
     assert to_error_body(ValueError("text")) == ErrorBody("invocation_failed", "text")
     assert to_error_body(KeyboardInterrupt()) == ErrorBody("invocation_failed", "KeyboardInterrupt")
+
+
+def test_a_group_of_one_is_its_error() -> None:
+    alone, two = ValueError("alone"), ExceptionGroup("two", [ValueError(), KeyError()])
+    assert ungrouped(alone) is alone
+    assert ungrouped(ExceptionGroup("outer", [ExceptionGroup("inner", [alone])])) is alone
+    assert ungrouped(ExceptionGroup("outer", [two])) is two
 
 
 def test_a_configuration_error_lists_its_problems() -> None:

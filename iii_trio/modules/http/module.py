@@ -9,9 +9,8 @@ import attrs
 import trio
 
 from iii_trio.kernel import Kernel, ModuleOwner
-from iii_trio.modules.driver import alone
 from iii_trio.modules.live_config import LiveConfig
-from iii_trio.protocol.errors import IIIError
+from iii_trio.protocol.errors import IIIError, ungrouped
 from iii_trio.sockets import Turn
 
 from .config import HttpConfig
@@ -83,7 +82,7 @@ class HttpModule:
         try:
             await self._run(kernel, task_status)
         except ExceptionGroup as group:
-            failure = alone(group)
+            failure = ungrouped(group)
         if failure is not None:  # raised here, it keeps its own cause
             raise failure
 
