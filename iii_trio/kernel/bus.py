@@ -11,8 +11,6 @@ from actors import DynamicSupervisor, Exit, SupervisorStopped
 from iii_trio.protocol import BadAction, Buffer, ErrorBody, Json, Payload, is_null
 from iii_trio.protocol.errors import (
     ChannelSendFailed,
-    EnqueueFailed,
-    FunctionFailed,
     InvalidAction,
     InvocationError,
     ModuleUnavailable,
@@ -33,12 +31,12 @@ from ._wire import (
     extra_members,
     invoke_pieces,
     is_canonical,
-    onward_baggage,
     result_pieces,
     splice_caller,
     with_caller,
 )
 from .clock import Ids
+from .enqueue import enqueue
 from .functions import Call, Function, FunctionRegistry, Handler, function_member
 from .invocations import STOPPED, Invocation, Ledger, Limits, Waiter
 from .labels import shown
@@ -46,7 +44,6 @@ from .runners import Runners
 from .workers import DEFAULT_NAMESPACE, Owner, Worker, check_namespace
 
 _log = logging.getLogger("iii_trio.bus")
-ENQUEUE_FUNCTION = "engine::queue::enqueue"
 
 
 class Deferred:
@@ -119,7 +116,7 @@ class Bus:
         """Route one `invokefunction` of a worker; `text` is the whole message. Never waits."""
         try:
             if message.action is not None and type(message.action) is Enqueue:
-                self._enqueue(caller, message)
+                self._start_step(caller, message, message.data, ABSENT, partial(enqueue, self, message))
             else:
                 self._route(caller, message, text)
         except InvocationError as error:
@@ -361,7 +358,7 @@ class Bus:
             self.ledger.finish(row, error=to_error_body(error))
         except Exception as error:  # noqa: BLE001  # the invocation boundary: a handler's bug is its caller's error
             _log.error("invocation %s of %s failed", row.id, shown(row.function.id), exc_info=error)
-            self.ledger.finish(row, error=to_error_body(FunctionFailed(str(error) or type(error).__name__)))
+            self.ledger.finish(row, error=to_error_body(error))
 
     def _stopped(self, row: Invocation) -> None:
         self.ledger.finish(row, error=STOPPED)
@@ -371,10 +368,6 @@ class Bus:
         if row.child is not None:
             self.ledger.finish(row, error=STOPPED)
 
-    def _enqueue(self, caller: Worker, message: InvokeFunction) -> None:
-        """Hand a call to the queue module in a task of its own, as an invocation like any other (5.3)."""
-        self._start_step(caller, message, message.data, ABSENT, partial(self._enqueue_now, message))
-
     def _start_step(self, caller: Worker, message: InvokeFunction, data: Raw, metadata: Raw, handler: Handler) -> None:
         """Serve a call by a step inside the engine, in place of its function and under its id."""
         namespace = check_namespace(message.namespace)
@@ -383,22 +376,3 @@ class Bus:
         row = self._row(step, None if isinstance(message.action, Void) else message.invocation_id, caller)
         row.traceparent, row.baggage = message.traceparent, message.baggage
         self._start(row, data, metadata, message.traceparent, message.baggage)
-
-    async def _enqueue_now(self, message: InvokeFunction, call: Call) -> Json:
-        assert isinstance(message.action, Enqueue)
-        receipt = self.ids.new()
-        namespace = check_namespace(message.namespace)
-        order = {
-            "queue": message.action.queue,
-            "function_id": message.function_id,
-            "data": call.payload.raw if memoryview(call.payload.raw) else None,
-            "messageReceiptId": receipt,
-            "traceparent": call.traceparent,
-            "baggage": onward_baggage(message.function_id, call.baggage),
-            **({"namespace": namespace} if namespace != DEFAULT_NAMESPACE else {}),
-        }
-        try:
-            await self.invoke(ENQUEUE_FUNCTION, order)
-        except InvocationError as error:
-            raise EnqueueFailed(f"{error.code}: {error.message}") from error
-        return {"messageReceiptId": receipt}
