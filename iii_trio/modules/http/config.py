@@ -5,7 +5,9 @@ from typing import Any, Final, Literal
 
 import attrs
 
-_HEADER_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+"""The name of a method or of a header (RFC 9110, 5.6.2)."""
+
 PHASE: Final = "preHandler"
 """When middleware runs. There are names for other moments, at which nothing does."""
 
@@ -58,7 +60,7 @@ def _spoken(config: Any, _: object, tls: TlsConfig | None) -> None:
 
 
 def _token(_: object, __: "attrs.Attribute[Any]", name: str | None) -> None:
-    if name is not None and not _HEADER_NAME.fullmatch(name):
+    if name is not None and not TOKEN.fullmatch(name):
         raise ValueError(f"`request_id_header` must be the name of a header, not {name!r:.60}")
 
 
@@ -110,7 +112,7 @@ class HttpConfig:
         metadata={
             "doc": "Header that names a request, `x-request-id` say. Functions get one made here if the client sent none; "
             "the answer repeats it. Absent: requests have no id.",
-            "schema": {"pattern": f"^{_HEADER_NAME.pattern}$"},
+            "schema": {"pattern": f"^{TOKEN.pattern}$"},
         },
     )
     ignore_trailing_slash: bool = attrs.field(

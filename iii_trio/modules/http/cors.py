@@ -5,7 +5,7 @@ from typing import Final
 
 import attrs
 
-from .config import CorsConfig
+from .config import TOKEN, CorsConfig
 from .seam import Headers, Response
 
 _ORIGIN: Final = b"access-control-allow-origin"
@@ -13,7 +13,6 @@ _EXPOSE: Final = b"access-control-expose-headers"
 _GRANTS: Final = frozenset({_ORIGIN, _EXPOSE})
 _OPEN: Final = ((_ORIGIN, b"*"), (_EXPOSE, b"*"))
 _VARY: Final = (b"vary", b"origin, access-control-request-method, access-control-request-headers")
-_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _VISIBLE: Final = re.compile(r"[\x20-\x7e]+")
 
 
@@ -32,7 +31,7 @@ class CorsPolicy:
             return cls()
         origins = () if "*" in config.allowed_origins else config.allowed_origins
         legal = frozenset(origin.encode() for origin in origins if _VISIBLE.fullmatch(origin))
-        methods = [method for method in config.allowed_methods if _TOKEN.fullmatch(method)]
+        methods = [method for method in config.allowed_methods if TOKEN.fullmatch(method)]
         return cls(
             open=False, origins=legal if origins else frozenset({b"*"}), methods=",".join(methods).encode() or b"*"
         )

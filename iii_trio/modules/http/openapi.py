@@ -11,7 +11,7 @@ from iii_trio.protocol import encode_json
 
 from .openapi_formats import Formats
 from .openapi_operation import Operation
-from .openapi_paths import Place, place_of
+from .openapi_paths import Place, place_of, unused_name
 from .routes import Match, Route, RouteTable
 from .seam import Request, Response
 
@@ -98,9 +98,6 @@ def _name(route: Route, names: set[str]) -> str:
     base = route.function_id
     if route.namespace != DEFAULT_NAMESPACE:
         base = f"{route.namespace}/{base}"
-    name, number = base, 1
-    while name in names:
-        number += 1
-        name = f"{base}.{number}"
+    name = unused_name(base, names, ".")
     names.add(name)
     return name

@@ -9,6 +9,8 @@ import attrs
 from iii_trio.protocol import Json, Payload
 from iii_trio.protocol.errors import RemoteProtocolError
 
+from .openapi_paths import unused_name
+
 LONGEST: Final = 64 * 1024
 """Bytes of a format that is described; a longer one is left out."""
 
@@ -87,7 +89,7 @@ class Formats:
         """The format of a function; None if there is none, or none that a description can hold."""
         if payload is None or payload.is_null or len(text := bytes(payload.raw)) > min(LONGEST, self._left):
             return None
-        key = self._free_name(name)
+        key = unused_name(_ODD.sub("_", name), self.components, ".")
         try:
             taken = _read(Payload(payload.raw).value, key)
         except (UnusableFormatError, RemoteProtocolError):
@@ -96,14 +98,6 @@ class Formats:
         if _component(key) in str(taken.schema):
             self.components[key] = taken.schema
         return taken
-
-    def _free_name(self, wanted: str) -> str:
-        base = _ODD.sub("_", wanted)
-        name, number = base, 1
-        while name in self.components:
-            number += 1
-            name = f"{base}.{number}"
-        return name
 
 
 def _component(name: str) -> str:

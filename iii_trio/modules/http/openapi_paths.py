@@ -1,7 +1,7 @@
 """Registered paths as OpenAPI writes them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 import attrs
@@ -36,6 +36,15 @@ class Place:
         return Place(first.template, self.shape, own)
 
 
+def unused_name(wanted: str, taken: Container[str], mark: str) -> str:
+    """The name, with `mark` and a number behind it where it is taken."""
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}{mark}{number}"
+    return name
+
+
 def place_of(route: Route) -> Place | None:
     """Where a route is described. None if no client would ask for it: it would encode what the route has as it stands."""
     if any(isinstance(part, Static) and not _PLAIN.fullmatch(part.text) for part in route.segments):
@@ -52,10 +61,6 @@ def _parameters(segments: tuple[Segment, ...]) -> Iterator[Parameter]:
     taken: set[str] = set()
     for segment in segments:
         if isinstance(segment, Param | CatchAll):
-            base = _ODD.sub("_", segment.name)
-            name, number = base, 1
-            while name in taken:
-                number += 1
-                name = f"{base}_{number}"
+            name = unused_name(_ODD.sub("_", segment.name), taken, "_")
             taken.add(name)
             yield Parameter(name, segment.name, isinstance(segment, CatchAll))

@@ -8,12 +8,12 @@ from typing import Final
 from iii_trio.protocol import Json, encode_json
 from iii_trio.protocol.errors import InvocationError, ModuleUnavailable, Overloaded, ShuttingDown
 
+from .config import TOKEN
 from .seam import Headers, Response, nothing_to_release
 
 _log = logging.getLogger("iii_trio.http")
 
 _JSON_TYPE: Final = (b"content-type", b"application/json")
-_TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
 _REFUSED: Final = frozenset({Overloaded.code, ModuleUnavailable.code, ShuttingDown.code})
@@ -96,7 +96,7 @@ def _clean(fields: list[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
     for name, value in fields:
         if name in _FRAMING:
             continue
-        if not _TOKEN.fullmatch(name) or _CONTROL.search(value) or not _encodable(value):
+        if not TOKEN.fullmatch(name) or _CONTROL.search(value) or not _encodable(value):
             _log.warning("skipped a response header with an invalid name or value: %.60r", name)
             continue
         headers.append((name.encode(), value.strip(" \t").encode()))
