@@ -1,8 +1,8 @@
 """The engine's own functions about functions, their input and their schemas, over a kernel in memory."""
 
 import pytest
+from engine_functions_world import BUILT_IN, ids, open_world
 from msgspec import Raw
-from test_engine_functions_world import BUILT_IN, ids, open_world
 
 from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import InvalidArguments, NotFound

@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from test_engine_functions_world import BUILT_IN, add_module_function, fits, ids, open_world, outlet_of
+from engine_functions_world import BUILT_IN, add_module_function, fits, ids, open_world, outlet_of
 
 from actors import Crashed, Finished, Node, Stopped
 from iii_trio.kernel import ModuleOwner

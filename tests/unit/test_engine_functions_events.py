@@ -1,7 +1,7 @@
 """`engine::workers-available` and `engine::functions-available`, over a kernel in memory."""
 
 import trio
-from test_engine_functions_world import fires, open_world, outlet_of
+from engine_functions_world import fires, open_world, outlet_of
 
 from iii_trio.kernel import Function, FunctionRegistry
 from iii_trio.modules.engine_functions import FUNCTIONS_AVAILABLE, WORKERS_AVAILABLE, FeedStatistics

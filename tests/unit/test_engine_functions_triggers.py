@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from test_engine_functions_world import open_world, outlet_of
+from engine_functions_world import open_world, outlet_of
 
 from iii_trio.protocol import ErrorBody
 from iii_trio.protocol.errors import IIIError, InvocationError, NotFound, TriggerRejected

@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from test_engine_functions_world import add_module_function, open_world, outlet_of
+from engine_functions_world import add_module_function, open_world, outlet_of
 
 from iii_trio.kernel import ModuleOwner
 from iii_trio.modules.engine_functions import ModuleRow

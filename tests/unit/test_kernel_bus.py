@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from test_engine_functions_world import Outlet, outlet_of
+from engine_functions_world import Outlet, outlet_of
 
 from actors import ChildSpec, open_supervisor
 from iii_trio.kernel import DEFERRED, Call, Function, Ids, Kernel, Limits, ModuleOwner, TrioClock, Worker

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from test_engine_functions_world import Outlet, outlet_of
+from engine_functions_world import Outlet, outlet_of
 
 from iii_trio.kernel import Function, FunctionRegistry, Ids, Kernel, KernelEvents, ModuleOwner, TrioClock, Worker
 from iii_trio.kernel.services import ServiceRegistry

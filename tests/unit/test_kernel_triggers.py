@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from test_engine_functions_world import Outlet, outlet_of
+from engine_functions_world import Outlet, outlet_of
 
 from iii_trio.kernel import Ids, Kernel, ModuleOwner, Trigger, TriggerType, TrioClock, Worker
 from iii_trio.kernel.triggers import WorkerProvider
