@@ -16,6 +16,8 @@ import trio
 from hostile import text_frame
 from websockets.frames import CloseCode
 
+from tests.process import resident
+
 ROOT = Path(__file__).parents[2]
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 HANDSHAKE = (
@@ -35,10 +37,7 @@ class Served:
     @property
     def memory(self) -> int:
         """Resident bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
+        return resident(self.process.pid)
 
     @property
     def descriptors(self) -> int:

@@ -56,16 +56,6 @@ class Spawned:
         assert found or not ended, f"ended ({self.process.returncode}) before it said {pattern!r}:\n{self.output()}"
         return found
 
-    def forget_peak(self) -> None:
-        """Let `peak` begin anew, with what is resident now."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
-
-    @property
-    def peak(self) -> int:
-        """Most bytes that were resident at once since `forget_peak`."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
-
     def stop(self, number: signal.Signals) -> int:
         """Send the signal; the exit status."""
         self.process.send_signal(number)

@@ -1,7 +1,6 @@
 """Workers of every SDK on a guarded port: let in by a header or the URL, called and calling as its rules say (wire-protocol 11)."""
 
 import json
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,8 @@ from asking import Answer, ask
 from processes import Engine, Spawned, eventually, serving
 from sdk_install import SDKS, Sdk
 from sdk_world import running
+
+from tests.process import free_port
 
 NAMES = [sdk.name for sdk in SDKS]
 GATE = next(sdk for sdk in SDKS if sdk.name == "python-new")
@@ -38,12 +39,6 @@ workers:
 """
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @attrs.define(eq=False)
 class GuardedWorld:
     """The engine, the worker that guards it, and one worker per SDK on the guarded port."""
@@ -57,7 +52,7 @@ class GuardedWorld:
 
 @pytest.fixture(scope="module")
 def guarded(installed: Mapping[Sdk, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedWorld]:
-    folder, port = tmp_path_factory.mktemp("guarded"), _free_port()
+    folder, port = tmp_path_factory.mktemp("guarded"), free_port()
     with ExitStack() as stack:
         engine = stack.enter_context(serving(folder, written=CONFIG.format(port=port)))
 

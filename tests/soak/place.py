@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from iii_trio.testing import RawWorker, open_raw_worker
+from tests.process import forget_peak, peak
 
 from .watch import Sample, residue
 
@@ -40,14 +41,12 @@ class Place:
 
     def forget_peak(self) -> int:
         """Let `peak` begin anew; the bytes that are resident now."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
-        return self.peak
+        return forget_peak(self.process.pid)
 
     @property
     def peak(self) -> int:
         """Most bytes of the engine that were resident at once."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
-        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+        return peak(self.process.pid)
 
     async def sample(self) -> Sample:
         """Ask the engine what it holds. Raises EOFError if it has ended."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -82,11 +81,3 @@ async def serving(*words: str, cwd: Path, **env: str) -> AsyncIterator[ServeProc
             for pipe in (process.stdout, process.stderr):
                 assert pipe is not None
                 await pipe.aclose()
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -10,7 +10,6 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from serve_process import free_port
 from trio.testing import MockClock
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
 from wire_client import (
@@ -28,6 +27,7 @@ from wire_client import (
 
 from iii_trio.kernel import TrioClock
 from iii_trio.testing import MemoryNetwork
+from tests.process import free_port
 
 Message = str | bytes
 ITEMS: list[Message] = ["text", b"\x00\x01", "", b"", '{"type":"ping"}', b"z" * 70_000, "\u00fc\U0001f600"]

@@ -16,6 +16,7 @@ from iii_trio.kernel import Function
 from iii_trio.protocol import Payload
 from iii_trio.protocol.errors import InvocationError
 from iii_trio.worker import connect
+from tests.process import free_port
 
 QUIET = {"workers": [{"name": "iii-worker-manager", "config": {"host": "127.0.0.1"}}]}
 
@@ -216,9 +217,4 @@ async def test_tree_shows_the_running_engine(run: Run) -> None:
 @pytest.fixture
 def unused_port() -> int:
     """A port nobody listens on: it was free a moment ago."""
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    return free_port()

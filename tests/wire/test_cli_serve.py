@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import trio
-from serve_process import free_port, serving
+from serve_process import serving
 from trio_websocket import CloseReason, ConnectionClosed, wrap_client_stream
 
 from iii_trio.cli import main
+from tests.process import free_port
 
 MODULE = """
 from iii_trio.modules import Module, RegisterFunctionRequest, register_module

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 from http_rig import Answer, Client
-from serve_process import DEADLINE, environment, free_port, serving
+from serve_process import DEADLINE, environment, serving
 from wire_client import Client as Worker
 from wire_client import World, open_world
 
@@ -20,6 +20,7 @@ from iii_trio.modules.http.entry import http_entry
 from iii_trio.protocol import Payload
 from iii_trio.settings import json_schema, structure_config
 from iii_trio.testing import MemoryNetwork
+from tests.process import free_port
 
 BLOCK = {"host": "127.0.0.1", "port": 0}
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,6 +13,7 @@ from wire_client import MIB, World, eventually, open_world
 
 from iii_trio import connect
 from iii_trio.worker import ChannelReader, ChannelWriter, Worker
+from tests.process import forget_peak, peak
 
 pytestmark = pytest.mark.usefixtures("server")
 PIECE = 64 * 1024
@@ -63,17 +63,6 @@ async def open_site(server: str, kind: str) -> AsyncIterator[Site]:
             yield Site(world, worker)
 
 
-def reset_peak() -> int:
-    """Forget the most memory this process has had; what it has now."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return peak()
-
-
-def peak() -> int:
-    """The most bytes that were resident since."""
-    return 1024 * int(Path("/proc/self/status").read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0])
-
-
 async def test_sixty_four_mebibytes_each_way_in_little_memory(site: Site) -> None:  # http 38, 56, 65
     """Client, engine and worker together hold far less than what goes through them."""
 
@@ -94,7 +83,7 @@ async def test_sixty_four_mebibytes_each_way_in_little_memory(site: Site) -> Non
             sent.update(piece := bytes([number % 256]) * PIECE)
             await client.send(piece)
 
-    before, size = reset_peak(), 0
+    before, size = forget_peak(), 0
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send)
@@ -153,7 +142,7 @@ async def test_a_slow_function_slows_its_client(site: Site) -> None:  # http 38
             await client.send(bytes(PIECE))
             sent += PIECE
 
-    before, last = reset_peak(), -1
+    before, last = forget_peak(), -1
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send)

@@ -14,13 +14,14 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from serve_process import ServeProcess, environment, free_port, serving
+from serve_process import ServeProcess, environment, serving
 
 from iii_trio import Engine, open_engine
 from iii_trio.commands._strip import strip_seeded_config
 from iii_trio.modules import Module, ModuleCatalogue
 from iii_trio.modules.catalogue import ModuleRegistration
 from iii_trio.testing import MemoryNetwork
+from tests.process import free_port
 
 FILE = """\
 # The shop's engine
