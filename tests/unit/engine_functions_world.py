@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import attrs
 import trio
@@ -13,7 +14,7 @@ from iii_trio.kernel.workers import clean_label
 from iii_trio.modules.engine_functions import EngineFunctionsModule, ModuleRow
 from iii_trio.protocol import Buffer, Json, decode_json, encode_json
 from iii_trio.protocol.codec import decode
-from iii_trio.protocol.messages import InvocationResult, InvokeFunction
+from iii_trio.protocol.messages import InvocationResult, InvokeFunction, Message
 
 ROOT = Node("root", "supervisor", strategy="one_for_one")
 
@@ -116,6 +117,13 @@ class World:
 def outlet_of(worker: Worker) -> Outlet:
     assert isinstance(worker.outlet, Outlet)
     return worker.outlet
+
+
+def take(kernel: Kernel, worker: Worker, kind: str, **members: Any) -> None:
+    """Have the kernel take one registration message of a worker."""
+    message = decode(encode_json({"type": kind, **members}))
+    assert isinstance(message, Message)
+    kernel.registrations.take(worker, message)
 
 
 def fires(worker: Worker) -> list[Json]:

@@ -5,14 +5,13 @@ from typing import Any
 
 import attrs
 import pytest
-from engine_functions_world import Outlet, outlet_of
+from engine_functions_world import Outlet, outlet_of, take
 
 from iii_trio.kernel import Function, FunctionRegistry, Ids, Kernel, KernelEvents, ModuleOwner, TrioClock, Worker
 from iii_trio.kernel.services import ServiceRegistry
 from iii_trio.kernel.workers import check_namespace, clean_label, parse_version
-from iii_trio.protocol import decode, encode_json
 from iii_trio.protocol.errors import InvalidNamespace
-from iii_trio.protocol.messages import Announcement, Message
+from iii_trio.protocol.messages import Announcement
 
 
 def new_kernel() -> Kernel:
@@ -25,12 +24,6 @@ async def connected(kernel: Kernel, version: str | None = None, **details: Any) 
     if version is not None:
         kernel.announce(worker, Announcement(version=version))
     return worker
-
-
-def take(kernel: Kernel, worker: Worker, kind: str, **members: Any) -> None:
-    message = decode(encode_json({"type": kind, **members}))
-    assert isinstance(message, Message)
-    kernel.registrations.take(worker, message)
 
 
 def owner_of(kernel: Kernel, function_id: str, namespace: str = "default") -> Any:

@@ -8,8 +8,7 @@ from random import Random
 from typing import Any, NoReturn
 
 import pytest
-from engine_functions_world import Outlet, outlet_of
-from test_kernel_registries import take
+from engine_functions_world import Outlet, outlet_of, take
 
 from iii_trio.kernel import Ids, Kernel, ModuleOwner, Trigger, TriggerType, TrioClock, Worker
 from iii_trio.kernel.triggers import WorkerProvider

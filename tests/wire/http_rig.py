@@ -29,6 +29,29 @@ SERVER: ContextVar[Literal["fast", "hypercorn"]] = ContextVar("server", default=
 """Which server `serving` runs; tests of both ask for the fixture `server`."""
 
 
+@attrs.define
+class Source:
+    """A streamed body: what `pieces` gives, in order; an exception among them is raised, None waits for ever."""
+
+    pieces: list[Any]
+    asked: int = 0
+    cancelled: trio.Event = attrs.field(factory=trio.Event)
+
+    async def next(self) -> bytes:
+        self.asked += 1
+        try:
+            await trio.lowlevel.checkpoint()
+            piece = self.pieces.pop(0) if self.pieces else b""
+            if piece is None:
+                await trio.sleep_forever()
+            if isinstance(piece, BaseException):
+                raise piece
+            return bytes(piece)
+        except trio.Cancelled:
+            self.cancelled.set()
+            raise
+
+
 class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
     """Accepts the server sides of memory streams."""
 

@@ -6,57 +6,19 @@ import json
 import logging
 import uuid
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import attrs
 import pytest
 import trio
-from endpoint import Endpoint, Script, answer, open_endpoint
+from endpoint import Script, answer, open_endpoint
+from http_functions_rig import ANYTHING, Scene, configured, error, open_scene
 from msgspec import Raw
-from wire_client import BINARY, LEGACY, MODERN, Client, World, eventually, frame, open_world
+from wire_client import BINARY, LEGACY, MODERN, eventually, frame, open_world
 
 from iii_trio.kernel import Kernel, ModuleOwner, TrioClock
 from iii_trio.modules.http_functions import HttpFunctionsConfig, HttpFunctionsModule, SecurityConfig
 from iii_trio.protocol.messages import RegisterFunction
-
-ANYTHING = {"security": {"require_https": False, "block_private_ips": False}}
-SECRETS = {"TOKEN": "tok-1", "KEY": "key-1", "SECRET": "sec-1", "USER": "ann", "PASSWORD": "pa:ss"}
-
-
-def configured(config: dict[str, Any]) -> dict[str, Any]:
-    return {"workers": [{"name": "iii-http-functions", "config": config}]}
-
-
-@attrs.define
-class Scene:
-    """An engine, an endpoint, the worker that registers it and another one that calls."""
-
-    world: World
-    endpoint: Endpoint
-    owner: Client
-    caller: Client
-
-    async def register(self, function_id: str = "f", path: str = "/", **invocation: Any) -> str:
-        said = {"url": self.endpoint.url(path), **invocation}
-        await self.owner.register(function_id, invocation=said)
-        await self.owner.fence()
-        return function_id
-
-    async def call(self, path: str, data: Any = None, **invocation: Any) -> dict[str, Any]:
-        """What a call of the endpoint's path comes to: `{}`, `{result}` or `{error}`."""
-        function_id = await self.register("f", path, **invocation)
-        outcome = await self.caller.call(function_id, data)
-        return {key: outcome[key] for key in ("result", "error") if key in outcome}
-
-
-@asynccontextmanager
-async def open_scene(config: dict[str, Any] = ANYTHING, **answers: Script) -> AsyncIterator[Scene]:
-    async with open_endpoint(**answers) as endpoint, open_world(configured(config), env=SECRETS) as world:
-        yield Scene(world, endpoint, await world.connect(MODERN), await world.connect(MODERN))
-
 
 # --- the request ------------------------------------------------------------------------------------------------------
 
@@ -157,10 +119,6 @@ async def test_a_header_that_cannot_be_sent_fails_the_call(headers: dict[str, st
 
 
 # --- the answer -------------------------------------------------------------------------------------------------------
-
-
-def error(code: str, message: str) -> dict[str, Any]:
-    return {"error": {"code": code, "message": message}}
 
 
 X = b'{"error":{"code":"X","message":"m","stacktrace":"s"}}'

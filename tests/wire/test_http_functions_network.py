@@ -15,7 +15,7 @@ import trio
 import trustme
 from endpoint import Endpoint, answer, open_endpoint
 from fake_outbound import FakeOutbound
-from test_http_functions import ANYTHING, SECRETS, Scene, configured, error
+from http_functions_rig import ANYTHING, SECRETS, Scene, configured, error
 from wire_client import MODERN, World, open_world
 
 from iii_trio.clients.outbound import TcpOutbound

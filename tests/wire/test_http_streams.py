@@ -5,39 +5,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import attrs
 import pytest
 import trio
 import trio.testing
-from http_rig import Client, MemoryListener, request, serve_handler
+from http_rig import Client, MemoryListener, Source, request, serve_handler
 from trio.testing import MockClock
 
 from iii_trio.modules.http import Headers, Request, Response, StreamBroken
 
 pytestmark = pytest.mark.usefixtures("server")
-
-
-@attrs.define
-class Source:
-    """A streamed body: what `pieces` gives, in order; an exception among them is raised, None waits for ever."""
-
-    pieces: list[Any]
-    asked: int = 0
-    cancelled: trio.Event = attrs.field(factory=trio.Event)
-
-    async def next(self) -> bytes:
-        self.asked += 1
-        try:
-            await trio.lowlevel.checkpoint()
-            piece = self.pieces.pop(0) if self.pieces else b""
-            if piece is None:
-                await trio.sleep_forever()
-            if isinstance(piece, BaseException):
-                raise piece
-            return bytes(piece)
-        except trio.Cancelled:
-            self.cancelled.set()
-            raise
 
 
 def answering(

@@ -13,8 +13,7 @@ import httpx2
 import pytest
 import trio
 import trustme
-from http_rig import SERVER, TcpNetwork, serving
-from test_http_streams import Source
+from http_rig import SERVER, Source, TcpNetwork, serving
 
 from iii_trio.kernel import Kernel, ModuleOwner, TrioClock
 from iii_trio.modules.http import (
