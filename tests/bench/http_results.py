@@ -1,6 +1,7 @@
 """What a run of `just bench http` measures, what its figures should be, and how they are shown."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import attrs
 
@@ -62,20 +63,11 @@ class Results:
     rows: Sequence[Row]
 
 
-def cpu(window: Window) -> float:
-    return window.cpu_us
-
-
-def rate(window: Window) -> float:
-    return window.per_s
-
-
-def p50(window: Window) -> float:
-    return window.p50_us
-
-
-def p99(window: Window) -> float:
-    return window.p99_us
+cpu = attrgetter("cpu_us")
+rate = attrgetter("per_s")
+p50 = attrgetter("p50_us")
+p99 = attrgetter("p99_us")
+"""Figures of a `Window`."""
 
 
 def compare(

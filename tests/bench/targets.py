@@ -1,6 +1,7 @@
 """What the figures of a run should be, and what they are."""
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 
 import attrs
 
@@ -41,32 +42,16 @@ class Compared:
         return self.measured / self.yardstick
 
 
-def single_cpu(measured: Routed) -> float:
-    return measured.one_at_a_time.cpu_us
+single_cpu = attrgetter("one_at_a_time.cpu_us")
+single_p50 = attrgetter("one_at_a_time.p50_us")
+single_p99 = attrgetter("one_at_a_time.p99_us")
+saturated_cpu = attrgetter("saturated.cpu_us")
+saturated_rate = attrgetter("saturated.per_s")
+"""Figures of a `Routed`."""
 
-
-def single_p50(measured: Routed) -> float:
-    return measured.one_at_a_time.p50_us
-
-
-def single_p99(measured: Routed) -> float:
-    return measured.one_at_a_time.p99_us
-
-
-def saturated_cpu(measured: Routed) -> float:
-    return measured.saturated.cpu_us
-
-
-def saturated_rate(measured: Routed) -> float:
-    return measured.saturated.per_s
-
-
-def beside_p50(measured: Fairness) -> float:
-    return measured.p50_us
-
-
-def beside_p99(measured: Fairness) -> float:
-    return measured.p99_us
+beside_p50 = attrgetter("p50_us")
+beside_p99 = attrgetter("p99_us")
+"""Figures of a `Fairness`."""
 
 
 def compare(
