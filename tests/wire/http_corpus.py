@@ -169,6 +169,9 @@ def _lines() -> Iterator[Case]:
     yield taken("a value of 40 KB", get(b"/next", b"host: h\r\nx: " + b"a" * 40_000 + b"\r\n"), b"")
     yield taken("100 fields", get(b"/next", b"host: h\r\n" + b"x: 1\r\n" * 99), b"")
     yield taken("a target of 65534 bytes", get(b"/next?" + b"a" * 65_528), b"")
+
+
+def _bad_lines() -> Iterator[Case]:
     for name, sent in (
         ("rubbish", b"garbage\r\n\r\n"),
         ("HTTP/0.9", b"GET /next\r\n\r\n"),
@@ -219,4 +222,4 @@ def _lines() -> Iterator[Case]:
     yield Case("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9), 0)
 
 
-CASES = (*_lengths(), *_codings(), *_chunks(), *_lines())
+CASES = (*_lengths(), *_codings(), *_chunks(), *_lines(), *_bad_lines())
