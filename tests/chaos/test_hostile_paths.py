@@ -12,6 +12,8 @@ from hostile import half_frame, oversize_frame, text_frame
 from served import GONE, HANDSHAKE, BytePeer, Served, open_served
 from websockets.frames import Frame, Opcode
 
+from tests.waiting import eventually
+
 pytestmark = pytest.mark.chaos
 PATHS = (
     "/",
@@ -185,6 +187,5 @@ async def test_no_other_connection_loses_a_message(path: str, engine: Served) ->
             answered = await call_on_and_on(caller, over)
         nursery.cancel_scope.cancel()
         assert answered > WINDOW
-        with trio.fail_after(12):  # those who never finished their head are let go by the handshake's deadline
-            while engine.descriptors > baseline:  # noqa: ASYNC110
-                await trio.sleep(0.02)
+        # those who never finished their head are let go by the handshake's deadline
+        await eventually(lambda: engine.descriptors <= baseline, within=12)

@@ -1,6 +1,6 @@
 """Chaos (issue, what it must show, 4): parts are killed under load, and every call still ends exactly once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 
 import attrs
@@ -15,6 +15,7 @@ from iii_trio.composition import RestartLimits
 from iii_trio.kernel import TrioClock
 from iii_trio.protocol.errors import EngineCrashed
 from iii_trio.testing import MemoryNetwork
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.chaos
 KILLS = 200
@@ -58,13 +59,6 @@ class Killer:
             return HTTP
         branch = self.engine.composition.connections if kind == "connections" else self.engine.kernel.invocations
         return f"{kind}/{self.random.choice(list(branch)).name}"
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Look again and again until it holds; fails after ten seconds."""
-    with trio.fail_after(10):
-        while not holds():  # noqa: ASYNC110  # what is looked at sets no event
-            await trio.sleep(0.001)
 
 
 async def open_route(engine: Engine) -> None:

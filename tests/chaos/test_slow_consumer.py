@@ -14,6 +14,7 @@ from iii_trio import Engine, open_engine
 from iii_trio.kernel import Function, TrioClock, Worker
 from iii_trio.sockets import Outbox, OutboxLimits
 from iii_trio.testing import MemoryNetwork, RawWorker, open_raw_worker
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.chaos
 LIMITS = OutboxLimits(frames=50, size=400_000, waiting=800_000, patience=60.0)
@@ -91,12 +92,6 @@ async def serve_echo(worker: RawWorker) -> None:
         await worker.answer(call, result=call["data"])
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    with trio.fail_after(30):
-        while not holds():  # noqa: ASYNC110  # what is looked at sets no event
-            await trio.sleep(0.01)
-
-
 async def test_replies_nobody_reads_end_the_connection(autojump_clock: MockClock) -> None:
     """They cannot be dropped, so beyond the bound the peer is; its calls are forgotten, the callee hears no more."""
     async with open_scene() as scene, trio.open_nursery() as nursery:
@@ -107,13 +102,13 @@ async def test_replies_nobody_reads_end_the_connection(autojump_clock: MockClock
             if scene.slow_worker.closing:
                 break
             await scene.slow.say_all([call % (number, DATA.encode())])
-            await until(lambda: scene.slow_worker.closing or not scene.slow_worker.calling)
+            await eventually(lambda: scene.slow_worker.closing or not scene.slow_worker.calling, within=30)
             sizes.append(scene.outbox.statistics().size)
         assert scene.closed == {"slow_consumer": 1}
         assert BOUND - 3 * len(DATA) < max(sizes) <= BOUND
         assert scene.outbox.statistics().size == 0
         assert scene.engine.kernel.workers.get(scene.slow_worker.id) is None
-        await until(lambda: scene.engine.kernel.ledger.statistics().in_flight == 0)
+        await eventually(lambda: scene.engine.kernel.ledger.statistics().in_flight == 0, within=30)
         nursery.cancel_scope.cancel()
 
 
@@ -133,7 +128,7 @@ async def test_calls_nobody_reads_are_refused_and_then_stopped(autojump_clock: M
             nursery.start_soon(serve_echo, scene.honest)
             answer = await scene.honest.call("honest::echo", 1, invocation_id=scene.engine.kernel.ids.new())
             assert answer["result"] == 1
-            await until(lambda: sum(outcomes.values()) == count)
+            await eventually(lambda: sum(outcomes.values()) == count, within=30)
             nursery.cancel_scope.cancel()
         assert set(outcomes) == {"overloaded", "invocation_stopped"}
         assert outcomes["overloaded"] >= 30
@@ -164,7 +159,7 @@ async def test_callers_inside_the_engine_wait_for_room(autojump_clock: MockClock
         scene.engine.kernel.functions.add(Function("slow::f", scene.slow_worker))
         for _ in range(LIMITS.frames):
             nursery.start_soon(scene.engine.invoke, "slow::f", 1)
-        await until(lambda: scene.outbox.is_full)
+        await eventually(lambda: scene.outbox.is_full, within=30)
         nursery.start_soon(scene.engine.invoke, "slow::f", "the last")
         await trio.sleep(1)
         assert len(scene.slow_worker.executing) == LIMITS.frames
@@ -190,5 +185,5 @@ async def test_the_same_over_tcp() -> None:
                 with trio.move_on_after(0.05):
                     await scene.call(1, outcomes)
                 assert scene.outbox.statistics().size <= BOUND
-            await until(lambda: scene.closed == {"slow_consumer": 1})
+            await eventually(lambda: scene.closed == {"slow_consumer": 1}, within=30)
         assert engine.kernel.ledger.statistics().in_flight == 0

@@ -15,6 +15,7 @@ from storm import Footprint
 from iii_trio import Engine, open_engine
 from iii_trio.kernel import KernelStatistics
 from iii_trio.testing import RawWorker, open_raw_worker
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.chaos
 SEATS = 500
@@ -116,14 +117,14 @@ class Weather:
             if self.seats[0].peer is not None:
                 for seat in self.seats:
                     calls.start_soon(self.call, seat, 0)
-                await until(lambda: self.counts.invocations.in_flight == SEATS)
+                await eventually(lambda: self.counts.invocations.in_flight == SEATS)
             async with trio.open_nursery() as arrivals:
                 for seat in self.seats:
                     arrivals.start_soon(seat.connect, port)
 
     async def settle(self) -> None:
         """Wait until the engine has noticed every connection that is no more."""
-        await until(lambda: self.counts.workers.connected == SEATS + 1)
+        await eventually(lambda: self.counts.workers.connected == SEATS + 1)
 
     @property
     def counts(self) -> KernelStatistics:
@@ -164,12 +165,6 @@ class Weather:
         return Counter(last.values())
 
 
-async def until(holds: Any) -> None:
-    with trio.fail_after(10):
-        while not holds():  # noqa: ASYNC110  # what is looked at sets no event
-            await trio.sleep(0.005)
-
-
 async def test_the_books_are_exact_after_two_storms() -> None:
     """# wire 15, 17, 56, 106"""
     with trio.fail_after(LONGEST):
@@ -201,7 +196,7 @@ async def ride_out(weather: Weather) -> None:
 
     for seat in weather.seats:
         await seat.leave()
-    await until(lambda: Footprint.of(weather.engine).is_back_at(footprint))
+    await eventually(lambda: Footprint.of(weather.engine).is_back_at(footprint))
     check_nothing_is_left(weather, empty)
     await weather.honest.fence()
     assert weather.triggers_at_the_provider() == {"unregistertrigger": SEATS}

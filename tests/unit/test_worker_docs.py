@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from iii_trio import open_engine
+from tests.waiting import eventually
 
 TEXT = (Path(__file__).parents[2] / "docs" / "worker.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -37,8 +38,7 @@ async def test_serving_and_calling(capsys: pytest.CaptureFixture[str]) -> None:
 
             engine.register("audit::log", log)
             nursery.start_soon(program("serve"), url)
-            while engine.kernel.functions.find("default", "billing::over_http") is None:  # noqa: ASYNC110  # over a socket
-                await trio.sleep(0.01)
+            await eventually(lambda: engine.kernel.functions.find("default", "billing::over_http") is not None)
             assert await program("call")(url) == pytest.approx(29.7)
             await logged.wait()
             assert total == [pytest.approx(29.7)]

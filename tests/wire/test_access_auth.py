@@ -8,7 +8,9 @@ import pytest
 import trio
 from access_rig import GUARD, AnyPort, Guarded, never, open_guarded, refusing
 from trio.testing import MockClock
-from wire_client import MODERN, Client, RawPeer, eventually, frame, upgrade_request
+from wire_client import MODERN, Client, RawPeer, frame, upgrade_request
+
+from tests.waiting import eventually
 
 AUTH = {"rbac": {"auth_function_id": GUARD}}
 OPEN = {"rbac": {}}

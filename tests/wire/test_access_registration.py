@@ -7,7 +7,9 @@ import pytest
 import trio
 from access_rig import ASK, GUARD, Guarded, Script, never, open_guarded, refusing
 from trio.testing import MockClock
-from wire_client import LEGACY, MODERN, Client, Json, eventually, of_others
+from wire_client import LEGACY, MODERN, Client, Json, of_others
+
+from tests.waiting import eventually
 
 ON_FUNCTION, ON_TRIGGER, ON_TYPE = ASK.values()
 EVERYTHING = ['match("*")']

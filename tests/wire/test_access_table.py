@@ -12,13 +12,14 @@ import attrs
 import pytest
 from access_rig import GUARD, Guarded, open_guarded
 from trio.testing import MockClock
-from wire_client import MODERN, Client, Json, World, eventually
+from wire_client import MODERN, Client, Json, World
 
 from iii_trio.kernel import Worker
 from iii_trio.kernel.access import INFRASTRUCTURE
 from iii_trio.protocol import BadAction
 from iii_trio.protocol.messages import AnyMessage
 from iii_trio.transport.access import HARMLESS, LOOKS
+from tests.waiting import eventually
 
 TARGET = "shop::target"
 PROXY = "gate::proxy"

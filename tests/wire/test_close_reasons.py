@@ -6,11 +6,12 @@ import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
-from wire_client import CLOSE, MODERN, World, eventually, frame, open_world
+from wire_client import CLOSE, MODERN, World, frame, open_world
 
 from iii_trio.kernel import TrioClock
 from iii_trio.sockets import CloseReason
 from iii_trio.testing import MemoryNetwork
+from tests.waiting import eventually
 
 Provocation = Callable[[World], Awaitable[bytes]]
 """Ends one connection; returns the last bytes its peer was sent."""

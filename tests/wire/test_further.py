@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from wire_client import LEGACY, MIB, MODERN, Client, Json, RawPeer, World, eventually, frame, open_world
+from wire_client import LEGACY, MIB, MODERN, Client, Json, RawPeer, World, frame, open_world
 
 from iii_trio.kernel import Limits
 from iii_trio.modules.engine_functions import EngineFunctionsModule
 from iii_trio.network import TcpNetwork
 from iii_trio.protocol.errors import InvocationError
+from tests.waiting import eventually
 
 OLD_PYTHON: Json = {"runtime": "python", "version": "0.23.1", "pid": 7}
 

@@ -14,11 +14,12 @@ import trio
 from endpoint import Script, answer, open_endpoint
 from http_functions_rig import ANYTHING, Scene, configured, error, open_scene
 from msgspec import Raw
-from wire_client import BINARY, LEGACY, MODERN, eventually, frame, open_world
+from wire_client import BINARY, LEGACY, MODERN, frame, open_world
 
 from iii_trio.kernel import Kernel, ModuleOwner, TrioClock
 from iii_trio.modules.http_functions import HttpFunctionsConfig, HttpFunctionsModule, SecurityConfig
 from iii_trio.protocol.messages import RegisterFunction
+from tests.waiting import eventually
 
 # --- the request ------------------------------------------------------------------------------------------------------
 

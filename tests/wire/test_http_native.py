@@ -9,11 +9,12 @@ import attrs
 import pytest
 import trio
 from http_rig import Client, request
-from wire_client import MIB, World, eventually, open_world
+from wire_client import MIB, World, open_world
 
 from iii_trio import connect
 from iii_trio.worker import ChannelReader, ChannelWriter, Worker
 from tests.process import forget_peak, peak
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("server")
 PIECE = 64 * 1024

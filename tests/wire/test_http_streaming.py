@@ -12,10 +12,11 @@ from http_rig import Answer, request
 from http_rig import Client as HttpClient
 from trio.testing import MockClock
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
-from wire_client import MIB, Client, World, eventually, open_world, upgrade_request
+from wire_client import MIB, Client, World, open_world, upgrade_request
 
 from iii_trio.kernel import TrioClock
 from iii_trio.testing import MemoryNetwork
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("server")
 FUNCTION = "shop::download"

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import trio
-from wire_client import LEGACY, MODERN, Client, Json, World, eventually, open_world
+from wire_client import LEGACY, MODERN, Client, Json, World, open_world
+
+from tests.waiting import eventually
 
 
 async def _rows(client: Client) -> dict[str, Json]:

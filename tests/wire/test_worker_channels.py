@@ -10,13 +10,14 @@ import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
-from wire_client import World, eventually, open_world
+from wire_client import World, open_world
 
 from iii_trio import connect
 from iii_trio.kernel import TrioClock
 from iii_trio.testing import MemoryNetwork
 from iii_trio.worker import Channel, ChannelReader, ChannelWriter, Worker
 from iii_trio.worker._socket_channels import channel_resource
+from tests.waiting import eventually
 
 
 @attrs.define(eq=False)

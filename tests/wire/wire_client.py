@@ -15,6 +15,7 @@ from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection, w
 from iii_trio import Engine, open_engine
 from iii_trio.network import Network
 from iii_trio.testing import MemoryNetwork
+from tests.waiting import eventually
 
 Json = dict[str, Any]
 MODERN: Mapping[str, Any] = {"runtime": "node", "version": "0.23.0", "pid": 7}
@@ -244,13 +245,6 @@ def of_others(rows: list[Json]) -> list[Json]:
     """The rows of a list that have nothing to do with the configuration module, which every engine has."""
     keys = ("function_id", "id", "trigger_type")
     return [row for row in rows if not any(str(row.get(key, "")).startswith("configuration") for key in keys)]
-
-
-async def eventually(holds: Callable[[], bool], *, within: float = 5.0) -> None:
-    """Look again and again until it holds; fails after `within` seconds."""
-    with trio.fail_after(within):
-        while not holds():  # noqa: ASYNC110  # what is looked at has no event
-            await trio.sleep(0.002)
 
 
 @asynccontextmanager
