@@ -1,7 +1,8 @@
 """What holds for every test: Hypothesis is deterministic, and under CI nothing is skipped."""
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,17 @@ settings.load_profile("iii-trio")
 def _own_working_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines keep their configuration values in `./config`: no test may leave any to the next one."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture
+def loggers_as_they_were() -> Iterator[None]:
+    """Undo what `configure_logging` does to the loggers of the engine, which outlive a test."""
+    loggers = [logging.getLogger(name) for name in ("iii_trio", "actors")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

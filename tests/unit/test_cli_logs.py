@@ -11,6 +11,7 @@ import pytest
 
 from iii_trio.logs import JsonFormatter, LogOptions, PeopleFormatter, configure_logging
 
+pytestmark = pytest.mark.usefixtures("loggers_as_they_were")
 NOON = 1_750_000_000.25
 
 
@@ -26,16 +27,6 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
-
-
-@pytest.fixture(autouse=True)
-def loggers_as_they_were() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("iii_trio", "actors")]
-    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def record(level: int = logging.INFO, message: str = "hello %s", *args: Any, **fields: Any) -> logging.LogRecord:

@@ -1,16 +1,26 @@
-"""The example of an embedded engine runs as it stands, and ends by itself."""
+"""The examples that are programs run as they stand, end by themselves, and are short."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "embedded_engine.py"
+PROGRAMS = {
+    "embedded_engine.py": ['200 {"message":"Welcome, Ada!"}'],
+    "supervised_actors.py": [
+        "crashed: an order of -1",
+        "shop/stock crashed",
+        "('7 left', '8 left', 'closing')",
+    ],
+}
 
 
-def test_engine_worker_and_request_in_one_program() -> None:
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_runs_and_ends_by_itself(name: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE],
+        [sys.executable, "-W", "error", ROOT / "examples" / name],
         check=False,
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -18,8 +28,9 @@ def test_engine_worker_and_request_in_one_program() -> None:
         timeout=30,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.splitlines() == ['200 {"message":"Welcome, Ada!"}']
+    assert ran.stdout.splitlines() == PROGRAMS[name]
 
 
-def test_it_is_short() -> None:
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 40
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_is_short(name: str) -> None:
+    assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) < 40

@@ -1,11 +1,9 @@
 """`iii-trio serve` as its user meets it: output, ports, signals, exit codes (config-cli-modules 1 to 3, 10)."""
 
 import json
-import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ from trio_websocket import CloseReason, ConnectionClosed, wrap_client_stream
 
 from iii_trio.cli import main
 from tests.process import free_port
+
+pytestmark = pytest.mark.usefixtures("loggers_as_they_were")
 
 MODULE = """
 from iii_trio.modules import Module, RegisterFunctionRequest, register_module
@@ -39,16 +39,6 @@ class Greeter(Module):
     async def greet(self, payload):
         return f"hello {payload['name']}"
 """
-
-
-@pytest.fixture(autouse=True)
-def loggers_as_they_were() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("iii_trio", "actors")]
-    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def write(folder: Path, config: Any, name: str = "engine.yaml") -> str:
