@@ -50,6 +50,16 @@ async def test_a_type_is_served_for_the_length_of_a_block_again_and_again() -> N
     assert binder.log == [*first, "+parked", "+aliased", "-aliased", "+aliased", "-parked", "-aliased"]
 
 
+async def test_a_trigger_whose_type_nobody_provides_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    kernel = new_kernel()
+    with kernel.triggers.serve("http", Binder().bind, owner=OWNER):
+        kernel.triggers.add(trigger("t1", kind="http"))
+        assert not caplog.messages
+        kernel.triggers.add(trigger("t2", kind="htpp\n"))
+    assert caplog.messages == [r"trigger t2 of f waits: no worker and no module provides the type htpp\n"]
+
+
 async def test_a_refused_trigger_leaves_no_trace() -> None:
     kernel, binder = new_kernel(), Binder()
     worker = worker_of(kernel)

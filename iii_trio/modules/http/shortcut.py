@@ -176,6 +176,8 @@ class PendingCall:
 
     def expire(self) -> None:
         """The time is up."""
+        way = self._way
+        way.gateway.expired(way.request, way.route, way.route.function_id)
         self._respond(answers.GATEWAY_TIMEOUT)
 
     def abandon(self) -> None:
