@@ -48,6 +48,11 @@ class Child:
             return "stopping"
         return "running" if self.ready or self.settled is None else "starting"
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was killed, or its stop has begun: its next checkpoint may be its last."""
+        return self._killed is not None or self._asked_at is not None
+
     def cancel(self, reason: str) -> None:
         """Kill it: unless its supervisor is stopping it anyway, it ends as `Crashed(Killed(reason))`."""
         self._killed = reason
