@@ -316,6 +316,31 @@ async def test_a_request_that_is_not_taken_leaves_one_line(
         assert [line.getMessage().partition(",")[0] for line in caplog.records] == ["GET /a matched /a"]
 
 
+async def test_nothing_but_its_key_opens_a_channel_of_a_request(autojump_clock: MockClock) -> None:
+    """Its id is known to whoever sees the id of the call, or its trace."""
+
+    async def pick(call: Call) -> Any:
+        await trio.lowlevel.checkpoint()
+        find, asked = rig.kernel.channels.find, call.payload.value
+        body, answer = asked["request_body"], asked["response"]
+        assert {body["channel_id"][:-1], answer["channel_id"][:-1]} == {call.invocation_id[:-1]}
+        guesses = [call.invocation_id, call.invocation_id.replace("-", ""), "", call.traceparent or ""]
+        for ref, other in ((body, answer), (answer, body)):
+            for key in (*guesses, ref["channel_id"], other["access_key"], ref["access_key"].upper() + " "):
+                assert find(ref["channel_id"], key) is None
+            for channel_id in (*guesses, f"{call.invocation_id[:-1]}2", other["channel_id"]):
+                found = find(channel_id, ref["access_key"])
+                assert found is None or channel_id == ref["channel_id"]
+        return {"body": [body["access_key"], answer["access_key"], call.invocation_id]}
+
+    async with serving() as rig:
+        rig.route("/a", pick)
+        client = await rig.connect()
+        seen = [text for _ in range(200) for text in (await client.ask("GET", "/a")).json]
+        assert len(set(seen)) == 600
+        assert rig.kernel.statistics().channels.open == 0
+
+
 # --- what the answer is -----------------------------------------------------------------------------------------------
 
 
