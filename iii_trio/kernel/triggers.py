@@ -8,7 +8,7 @@ from typing import Protocol
 import attrs
 
 from iii_trio.protocol import ErrorBody
-from iii_trio.protocol.errors import Codes, TriggerRejected
+from iii_trio.protocol.errors import TriggerRejected, trigger_refusal
 from iii_trio.protocol.messages import ABSENT, RegisterTrigger, TriggerRegistrationResult, UnregisterTrigger
 from iii_trio.protocol.payload import NULL, Payload
 
@@ -298,7 +298,7 @@ class TriggerRegistry:
     def reject(self, trigger: Trigger, text: str) -> None:
         """A provider inside the engine refuses a trigger after the fact: it leaves no trace, its registrant is told."""
         self._forget(trigger, silent=True)
-        _tell_registrant(trigger, ErrorBody(Codes.TRIGGER_REGISTRATION_FAILED, text))
+        _tell_registrant(trigger, trigger_refusal(text))
 
     def drop_worker(self, worker: Worker) -> None:
         """Disconnect cleanup (3.6): its triggers go, then its types."""

@@ -231,6 +231,11 @@ def to_error_body(error: BaseException) -> ErrorBody:
     return ErrorBody(FunctionFailed.code, _unicode(str(error) or type(error).__name__))
 
 
+def trigger_refusal(text: str) -> ErrorBody:
+    """What the registrant of a trigger is told if its provider does not take it (7.3); any text is fit for it."""
+    return ErrorBody(Codes.TRIGGER_REGISTRATION_FAILED, _unicode(text))
+
+
 def _unicode(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 

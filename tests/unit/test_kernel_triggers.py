@@ -76,6 +76,18 @@ async def test_a_refused_trigger_leaves_no_trace() -> None:
     assert binder.log == ["+t2", "-t2"]
 
 
+async def test_a_refusal_whose_text_is_not_unicode_is_told_too() -> None:
+    kernel = new_kernel()
+    worker = worker_of(kernel)
+
+    def refuse(_: Trigger) -> Callable[[], None]:
+        raise TriggerRejected("no \udcff.txt here")
+
+    with kernel.triggers.serve("files", refuse, owner=OWNER):
+        kernel.triggers.add(trigger("t1", worker, kind="files"))
+    assert outlet_of(worker).messages[0]["error"]["message"] == r"no \udcff.txt here"
+
+
 async def test_a_provider_may_refuse_after_the_fact() -> None:
     kernel, binder = new_kernel(), Binder()
     worker = worker_of(kernel)
