@@ -35,6 +35,7 @@ class Child:
     ready: bool = False
     value: Any = None
     exit: Exit | None = None
+    is_ending: bool = False  # killed, or its stop has begun: the next checkpoint may be its last
     _asked_at: float | None = None
     _killed: str | None = None
     _ended: trio.Event | None = None
@@ -50,7 +51,7 @@ class Child:
 
     def cancel(self, reason: str) -> None:
         """Kill it: unless its supervisor is stopping it anyway, it ends as `Crashed(Killed(reason))`."""
-        self._killed = reason
+        self._killed, self.is_ending = reason, True
         self.scope.cancel(reason=reason)
 
     def started(self, value: Any = None) -> None:
@@ -85,7 +86,7 @@ class Child:
     def ask_to_stop(self) -> float:
         """Begin its stop: politely if it knows how, else by cancelling. Returns when that was first done."""
         if self._asked_at is None:
-            self._asked_at = trio.current_time()
+            self._asked_at, self.is_ending = trio.current_time(), True
             if self.request_stop is None:
                 self.scope.cancel(reason=f"{self.path} is being stopped")
             else:

@@ -3,10 +3,13 @@
 Only what a subcommand needs is imported, and only when it runs: `--version` and `--help` load neither Trio nor the engine.
 """
 
+import errno
+import io
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -16,12 +19,15 @@ if TYPE_CHECKING:
     from .commands._client import EngineAddress
     from .commands.trigger import TriggerOptions
 
+_STDERR = 2
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _USAGE_ERROR = 2
 _INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (that of the process unless given) and return the exit code (config-cli-modules 3)."""
+    _prepare_streams()
     try:
         options, rest = build_parser().parse_known_args(argv)
         code = _COMMANDS.get(options.command, _refuse_command)(options, rest)
@@ -30,10 +36,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return left.code if isinstance(left.code, int) else _USAGE_ERROR
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:  # `| head` has read enough; the interpreter would complain again at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _UNWRITABLE and not isinstance(error, BrokenPipeError):
+            raise
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the interpreter would complain again at its end
+        if not isinstance(error, BrokenPipeError):  # else `| head` has read enough
+            print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     return code
+
+
+def _prepare_streams() -> None:
+    """Make stdout and stderr fit for whatever is written to them.
+
+    A daemon may be started without them: then nobody reads them, and no socket of ours may get their numbers. Letters
+    that an encoding does not have are escaped.
+    """
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(spare)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _serve(options: Namespace, rest: list[str]) -> int:

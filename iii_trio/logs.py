@@ -86,6 +86,20 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Goes on when a line cannot be written, because the disk is full or the reader has gone; says so once on stderr."""
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name of `logging`
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_failed:
+            self._has_failed = True
+            print(f"the log cannot be written ({error}); the engine goes on without it", file=sys.stderr)  # noqa: T201
+
+
 def configure_logging(options: LogOptions, stream: TextIO | None = None, env: Mapping[str, str] = os.environ) -> None:
     """Send the engine's log to `stream` (stdout unless given), coloured on a terminal without `NO_COLOR`.
 
@@ -93,7 +107,7 @@ def configure_logging(options: LogOptions, stream: TextIO | None = None, env: Ma
     """
     stream = stream or sys.stdout
     colours = stream.isatty() and not env.get("NO_COLOR")
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(JsonFormatter() if options.format == "json" else PeopleFormatter(colours=colours))
     for name in ("iii_trio", "actors"):
         logger = logging.getLogger(name)

@@ -1,6 +1,7 @@
 """Where listeners come from: TCP in production, memory in tests. A taken port is one clear error naming its owner."""
 
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -67,12 +68,14 @@ class TcpNetwork:
 
 
 def port_owner(port: int) -> str | None:
-    """`name (pid N)` of the process that listens on a TCP port, as far as this one may see it; None otherwise."""
+    """Who listens on a TCP port: `name (pid N)`, or this process itself; None if this process may not see it."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     if not sockets:
         return None
     for process in Path("/proc").glob("[0-9]*"):
         if any(_target(descriptor) in sockets for descriptor in _entries(process / "fd")):
+            if process.name == str(os.getpid()):
+                return "another listener of this process"
             name = (process / "comm").read_text().strip()
             return f"{name} (pid {process.name})"
     return None

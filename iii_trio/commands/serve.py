@@ -72,6 +72,9 @@ def load_modules(names: tuple[str, ...]) -> None:
             import_module(name)
         except ImportError as error:
             raise ConfigError(f"{source}: cannot be imported: {error}") from error
+        except (Exception, SystemExit) as error:  # code of others, which may do anything
+            _log.error("%s failed in\n%s", source, traceback.format_exc().rstrip())
+            raise ConfigError(f"{source}: cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _settings(options: ServeOptions) -> Settings:

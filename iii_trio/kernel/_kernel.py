@@ -124,11 +124,12 @@ class Kernel:
             del self._at_drain[id(stop_accepting)]
 
     async def drain(self) -> None:
-        """Refuse new work with `shutting_down` and wait until nothing is in flight; the caller's scope is the deadline."""
+        """Refuse new work with `shutting_down` and wait until no call and no held channel is left; the caller's scope is the deadline."""
         self.bus.draining = True
         for stop_accepting in tuple(self._at_drain.values()):
             stop_accepting()
         await self.ledger.wait_empty()
+        await self.channels.wait_let_go()
 
     def statistics(self) -> KernelStatistics:
         """Counts of every registry, for monitoring and leak tests."""

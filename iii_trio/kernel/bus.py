@@ -212,7 +212,8 @@ class Bus:
     def submit(self, row: Invocation, pieces: Sequence[bytes], metadata: Payload | None) -> bool:
         """Call a function for somebody inside the engine who has no task that waits; `row.answer` is called with the outcome.
 
-        `row` has a new id, a function that is registered, and a well-formed `traceparent` if any; `pieces` is the
+        It may be set once this has returned: if the row is in the ledger no more by then, a worker was found gone, and has
+        not got the call. `row` has a new id, a function that is registered, and a well-formed `traceparent` if any; `pieces` is the
         payload's JSON text. False, and no effect, if this would have to wait or cannot be: `invoke` then waits, or says
         why. It does what `invoke` does, in one piece (see `pass_on`).
         """

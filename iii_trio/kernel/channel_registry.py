@@ -75,6 +75,8 @@ class ChannelRegistry:
     _ids: Ids
     limits: ChannelLimits = attrs.field(factory=ChannelLimits)
     _channels: dict[str, Channel] = attrs.field(factory=dict)  # in the order of creation
+    _held: set[str] = attrs.field(factory=set, init=False)
+    _all_let_go: trio.Event | None = attrs.field(default=None, init=False)
     _promised: dict[str, Promise] = attrs.field(factory=dict)
     _items: int = 0
     _size: int = 0
@@ -161,6 +163,25 @@ class ChannelRegistry:
     def is_crowded(self) -> bool:
         """Whether channels hold as many bytes as they may together."""
         return self._size >= self.limits.total_size
+
+    def hold(self, channel: Channel) -> None:
+        """Have the engine's stop wait for this channel, within its budget: until `let_go`."""
+        self._held.add(channel.id)
+
+    def let_go(self, channel: Channel) -> None:
+        """Undo `hold`. Safe to repeat."""
+        self._held.discard(channel.id)
+        if self._all_let_go is not None and not self._held:
+            self._all_let_go.set()
+            self._all_let_go = None
+
+    async def wait_let_go(self) -> None:
+        """Wait until no channel is held."""
+        while self._held:
+            if self._all_let_go is None:
+                self._all_let_go = trio.Event()
+            await self._all_let_go.wait()
+        await trio.lowlevel.checkpoint()
 
     def statistics(self) -> ChannelStatistics:
         """Counts, for monitoring and leak tests."""

@@ -139,11 +139,11 @@ class Runners:
                 return
 
     async def _serve(self, runner: "_Runner") -> None:
-        """Run what is queued, until nothing is."""
-        queue, served = self._queue, 0
-        while queue:
+        """Run what is queued, until nothing is, or a handler has had its own task killed: others have no part in that."""
+        queue, served, child = self._queue, 0, runner.child
+        while queue and not child.is_ending:
             row, call = queue.popleft()
-            row.child, runner.row = runner.child, row
+            row.child, runner.row = child, row
             await _alone(self._run(row, call), self._context.copy(), runner.is_held_up)
             runner.row = None
             served += 1

@@ -1,5 +1,6 @@
 """Triggers and trigger types (wire-protocol 7): who fires what for whom, and where a trigger waits for its type."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -7,13 +8,16 @@ from typing import Protocol
 import attrs
 
 from iii_trio.protocol import ErrorBody
-from iii_trio.protocol.errors import Codes, TriggerRejected
+from iii_trio.protocol.errors import TriggerRejected, trigger_refusal
 from iii_trio.protocol.messages import ABSENT, RegisterTrigger, TriggerRegistrationResult, UnregisterTrigger
 from iii_trio.protocol.payload import NULL, Payload
 
 from ._wanted import Wanted
 from .events import KernelEvents
+from .labels import shown
 from .workers import DEFAULT_NAMESPACE, Owner, Worker
+
+_log = logging.getLogger("iii_trio.triggers")
 
 Unbind = Callable[[], None]
 Bind = Callable[["Trigger"], Unbind]
@@ -256,6 +260,13 @@ class TriggerRegistry:
         if trigger.registrant is not None:
             trigger.registrant.triggers[trigger.id] = trigger
         self._move(trigger, kind, silent=True)
+        if kind is None:  # its type may come later, or be misspelt
+            _log.info(
+                "trigger %s of %s waits: no worker and no module provides the type %s",
+                shown(trigger.id),
+                shown(trigger.function_id),
+                shown(trigger.trigger_type),
+            )
         self._events.emit("trigger_registered", trigger.id)
 
     def remove(self, trigger_id: str) -> bool:
@@ -287,7 +298,7 @@ class TriggerRegistry:
     def reject(self, trigger: Trigger, text: str) -> None:
         """A provider inside the engine refuses a trigger after the fact: it leaves no trace, its registrant is told."""
         self._forget(trigger, silent=True)
-        _tell_registrant(trigger, ErrorBody(Codes.TRIGGER_REGISTRATION_FAILED, text))
+        _tell_registrant(trigger, trigger_refusal(text))
 
     def drop_worker(self, worker: Worker) -> None:
         """Disconnect cleanup (3.6): its triggers go, then its types."""

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 DEFAULT_NAMESPACE = "default"
 _UNKNOWN_RUNTIME = "unknown"
-_MODERN = (0, 23)
-_READS_LARGE_MESSAGES = (0, 24)
+_MODERN = (0, 23, 0)
+_READS_LARGE_MESSAGES = (0, 24, 5)
 PYTHON_RECEIVE_LIMIT = 1 << 20
-_VERSION = re.compile(r"\s*v?(\d+)\.(\d+)")
+_VERSION = re.compile(r"\s*v?(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 class Outlet(Protocol):
@@ -143,14 +143,14 @@ class Worker(Owner):
         self.receive_limit = _receive_limit(said)
 
 
-def parse_version(text: str | None) -> tuple[int, int] | None:
-    """`(major, minor)` of an SDK version, None when it does not parse."""
+def parse_version(text: str | None) -> tuple[int, int, int] | None:
+    """`(major, minor, patch)` of an SDK version, None when it does not parse."""
     match = _VERSION.match(text) if text else None
-    return (int(match[1]), int(match[2])) if match else None
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
 def _receive_limit(said: Announcement) -> int | None:
-    """Python SDKs before 0.24 close their socket on a message over 1 MiB (1.2)."""
+    """Python SDKs before 0.24.5 close their socket on a message over 1 MiB (1.2)."""
     version = parse_version(said.version)
     old = said.runtime == "python" and version is not None and version < _READS_LARGE_MESSAGES
     return PYTHON_RECEIVE_LIMIT if old and "large-messages.v1" not in (said.features or ()) else None

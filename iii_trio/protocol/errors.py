@@ -229,11 +229,22 @@ def to_error_body(error: BaseException) -> ErrorBody:
     """Turn any exception into what a caller sees: total, so that no call goes without an answer.
 
     An `InvocationError` keeps its code, message and stack trace; everything else is `invocation_failed` with the
-    exception's text, as the official SDKs answer for a handler that raised.
+    exception's text, as the official SDKs answer for a handler that raised. What is not Unicode in it (names of files
+    may be like that) is written out, since no message could carry it.
     """
     if isinstance(error, InvocationError):
-        return ErrorBody(code=error.code, message=error.message, stacktrace=error.stacktrace)
-    return ErrorBody(code=FunctionFailed.code, message=str(error) or type(error).__name__)
+        trace = None if error.stacktrace is None else _unicode(error.stacktrace)
+        return ErrorBody(_unicode(error.code), _unicode(error.message), trace)
+    return ErrorBody(FunctionFailed.code, _unicode(str(error) or type(error).__name__))
+
+
+def trigger_refusal(text: str) -> ErrorBody:
+    """What the registrant of a trigger is told if its provider does not take it (7.3); any text is fit for it."""
+    return ErrorBody(Codes.TRIGGER_REGISTRATION_FAILED, _unicode(text))
+
+
+def _unicode(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def from_error_body(body: ErrorBody) -> InvocationError:

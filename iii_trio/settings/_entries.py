@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -51,17 +52,27 @@ class EntryReader:
         if written is None:
             return None
         names = self.catalogue.names(written)
-        if names is None and not self.catalogue.has(written):
-            self.problems.module(written, key, f"Unknown module class: {written}")
-            return None
-        config = item.get("config")
-        if item.get("image") is not None:
+        has_image = item.get("image") is not None
+        if has_image:
             message = "`image` is not supported: this engine starts no containers. Remove `image` or the entry."
             self.problems.module(written, (*key, "image"), message)
+        if names is None and not self.catalogue.has(written):
+            if not has_image:  # then the name is that of a container, and all is said
+                self.problems.module(written, key, f"Unknown module class: {written}{self._meant(written)}")
+            return None
+        config = item.get("config")
         if config is not None and not isinstance(config, Mapping):
             self.problems.module(written, (*key, "config"), invalid_type(config, "a mapping"))
             return None
         return Listed(key, written, names.name if names else written, names, config)
+
+    def _meant(self, written: str) -> str:
+        """The name that was probably meant, as the end of a message."""
+        known = set(self.catalogue.modules).union(
+            *((module.name, *module.aliases, *module.classes) for module in MODULES)
+        )
+        close = get_close_matches(written, sorted(known), n=1, cutoff=0.8)
+        return f" (did you mean `{close[0]}`?)" if close else ""
 
     def _identity(self, key: KeyPath, item: Mapping[str, Any]) -> str | None:
         missing = "missing field `name`"

@@ -30,7 +30,8 @@ once, with file, line and key, and the start ends with exit code 1.
 A module that takes its settings from the module `configuration` (`iii-http`) stores its block of the file there with the first
 start, in `./config/iii-http.yaml`, and follows what is stored while it runs. From then on the last change wins, wherever it is
 made: a block that says what it said before leaves the stored value alone (the log warns while the two differ), and one that says
-something else replaces it with the next start.
+something else replaces it with the next start. Two engines that run in one directory would share these values, so the second
+warns: give each a `directory` of its own (below, `configuration`, adapter `fs`).
 
 The engine does not write to the configuration file, unless `iii-trio serve --strip-seeded-config` asks for it: then each block
 whose value is stored is taken out of the file once the engine is up. A comment in its place says where the value is and how to
@@ -74,6 +75,17 @@ Unknown keys in a `config` are refused, except that `iii-observability` and `iii
 integer is expected, a string of digits is accepted, as quoted `"${PORT:3111}"` gives one; nothing else is converted.
 
 Modules of the table below that this version cannot start yet are reported in the log and skipped, their keys unchecked.
+
+### The log
+
+Two keys of `iii-observability` count although the module itself is not part of this version: `level` (`trace`, `debug`, `info`,
+`warn` or `error`; `info` unless given) and `format` (`default` or `json`). `--log-format` wins over the latter.
+
+```yaml
+workers:
+  - name: iii-observability
+    config: { level: debug, format: json }
+```
 """
 
 

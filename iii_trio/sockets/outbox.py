@@ -20,6 +20,9 @@ _CHUNK = 256 * 1024
 _FRAME_COST = 256
 """Bytes counted for a frame beside its text, so that many small ones are bounded, too."""
 
+_HEADER = 10
+"""Bytes of the longest header of a frame."""
+
 Frames = Sequence[Buffer]
 _medium_header = struct.Struct("!HH").pack
 
@@ -143,7 +146,7 @@ class Outbox:
             self._leave_rest(sent)
 
     def has_room(self, size: int) -> bool:
-        return not self._frames or self._size + size <= self._most
+        return not self._frames or self._size + size + _HEADER <= self._most
 
     @property
     def is_full(self) -> bool:

@@ -17,6 +17,9 @@ from iii_trio.sockets import CloseReason, Upgrade, WebSocket
 
 _log = logging.getLogger("iii_trio.access")
 AUTH_DEADLINE: Final = 30.0
+FIRST_WORDS: Final = 1.0
+"""Seconds a peer has from its handshake to send what SDKs send at once. Python SDKs before 0.24.4 never try again when the
+connection ends meanwhile, as it would for a worker that is back before the one that offers the auth function."""
 
 
 class _NotLetInError(Exception):
@@ -42,10 +45,7 @@ class Admission:
         session = None
         try:
             with self._asking:
-                session = await self._session()
-        except _NotLetInError as refusal:
-            self._conclude(CloseReason.AUTH_FAILED)
-            self._say_no(str(refusal))
+                session = await self._decide()
         finally:
             if session is None or self.reason is not None:
                 session = None
@@ -66,6 +66,16 @@ class Admission:
         if self.reason is None:
             self.reason = reason
             self.count_end(reason)
+
+    async def _decide(self) -> Session | None:
+        begun = trio.current_time()
+        try:
+            return await self._session()
+        except _NotLetInError as refusal:
+            self._conclude(CloseReason.AUTH_FAILED)
+            self._say_no(str(refusal))
+        await trio.sleep_until(begun + FIRST_WORDS)
+        return None
 
     async def _session(self) -> Session:
         address = self.socket.stream.peer_address or ""

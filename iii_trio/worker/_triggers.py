@@ -10,7 +10,7 @@ import attrs
 from iii_trio.kernel import DEFAULT_NAMESPACE
 from iii_trio.kernel.labels import shown
 from iii_trio.protocol import ErrorBody, Json, Payload
-from iii_trio.protocol.errors import Codes, InvocationError, from_error_body
+from iii_trio.protocol.errors import InvocationError, from_error_body, trigger_refusal
 from iii_trio.protocol.messages import (
     ABSENT,
     AnyMessage,
@@ -182,7 +182,7 @@ async def _take_up(offer: _Offer) -> ErrorBody | None:
         await offer.handler.register_trigger(offer.trigger)
     except Exception as error:  # noqa: BLE001  # the invocation boundary: a provider's refusal is its answer
         text = error.message if isinstance(error, InvocationError) else str(error)
-        return ErrorBody(Codes.TRIGGER_REGISTRATION_FAILED, text or type(error).__name__)
+        return trigger_refusal(text or type(error).__name__)
     return None
 
 
@@ -204,4 +204,4 @@ def _result(trigger: TriggerConfig, error: ErrorBody | None) -> TriggerRegistrat
 
 
 def _refusal(trigger: TriggerConfig, text: str) -> TriggerRegistrationResult:
-    return _result(trigger, ErrorBody(Codes.TRIGGER_REGISTRATION_FAILED, text))
+    return _result(trigger, trigger_refusal(text))

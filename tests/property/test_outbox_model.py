@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import attrs
+import pytest
 import trio
 import trio.testing
 from hypothesis import example, given, settings
@@ -184,6 +185,20 @@ async def test_one_message_of_any_size_always_fits(autojump_clock: trio.testing.
         model.peer.grant(ENOUGH)
         await model.outbox.wait_sent()
         assert bytes(model.peer.taken) == model.accepted[0]
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 70_000])
+async def test_what_there_is_room_for_cuts_nobody_off(size: int, autojump_clock: trio.testing.MockClock) -> None:
+    """The header of its frame counts, too."""
+    async with trio.open_nursery() as nursery:
+        model = Model(nursery, Peer())
+        model.send(LIMITS.size + LIMITS.waiting - size - FRAME_COST - 100)
+        while model.outbox.has_room(size + 1):
+            size += 1
+        model.send(size)
+        assert model.failures == []
+        model.peer.grant(ENOUGH)
+        await model.outbox.wait_sent()
 
 
 async def test_a_peer_that_takes_no_byte_for_a_minute_is_cut_off(autojump_clock: trio.testing.MockClock) -> None:

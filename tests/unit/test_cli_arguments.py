@@ -1,5 +1,6 @@
 """The command line: what each form means, and what is refused with which exit code (config-cli-modules 10.1, 10.2)."""
 
+import errno
 import io
 import os
 import subprocess
@@ -193,6 +194,62 @@ def test_a_reader_that_has_gone_is_no_error_of_ours(monkeypatch: pytest.MonkeyPa
         assert main(["tree"]) == 1
         print("nobody reads this", file=out, flush=True)
     assert (tmp_path / "out").read_text() == ""
+
+
+def run(arguments: str, redirections: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`iii-trio` under a shell; the engine it asks is one that is not there."""
+    command = f"'{sys.executable}' -m iii_trio {arguments} {redirections}"
+    return subprocess.run(
+        ["sh", "-c", command],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_error_of_ours(closed: str) -> None:
+    done = run("serve --config /no/such/file", closed)
+    assert done.returncode == 1
+    assert done.stderr == ("" if "2>" in closed else done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_output_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def command(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    error = io.StringIO()
+    monkeypatch.setattr(iii_trio.commands.tree, "tree", command)
+    monkeypatch.setattr(sys, "stderr", error)
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main(["tree"]) == 1
+    assert error.getvalue() == "Error: the output cannot be written: No space left on device\n"
+
+
+def test_other_errors_of_the_system_are_not_taken_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(*_: Any) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(iii_trio.commands.tree, "tree", command)
+    with pytest.raises(OSError, match="Too many open files"):
+        main(["tree"])
+
+
+def test_letters_that_a_terminal_does_not_have_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(*_: Any) -> int:
+        print("└─ ü")
+        return 0
+
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(iii_trio.commands.tree, "tree", command)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["tree"]) == 0
+    assert out.buffer.getvalue() == rb"\u2514\u2500 \xfc" + b"\n"
 
 
 def test_version_and_help_load_neither_trio_nor_the_engine() -> None:

@@ -1,5 +1,6 @@
 """Log lines of the command (config-cli-modules 10.3): for people, for machines, and how the file chooses."""
 
+import errno
 import io
 import json
 import logging
@@ -45,6 +46,27 @@ PEOPLE = [
         "[03:06:40.250 PM] [INFO] iii_trio.engine hello you\n  ├─ function: orders::add\n  └─ worker: w1",
     ),
 ]
+
+
+class Full(io.StringIO):
+    """A disk that is full, or a reader that has gone."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogOptions(), Full())
+    for _ in range(3):
+        logging.getLogger("iii_trio.engine").info("hello")
+    said = capsys.readouterr().err
+    assert said == "the log cannot be written ([Errno 28] No space left on device); the engine goes on without it\n"
+
+
+def test_a_line_that_cannot_be_made_is_reported_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LogOptions(), io.StringIO())
+    logging.getLogger("iii_trio.engine").info("%d", "no number")
+    assert "--- Logging error ---" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("line", "text"), PEOPLE)

@@ -333,6 +333,37 @@ async def test_files_of_others_are_left_alone(tmp_path: Path, caplog: pytest.Log
         assert await adapter.read("database") == Stored("database", value=1)
 
 
+async def test_two_engines_on_one_directory_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # config 12: "two engines on one directory with file stores"
+    folder = tmp_path / "c"
+    async with open_fs(FsConfig(str(folder)), parse) as first, open_fs(FsConfig(str(folder)), parse) as second:
+        await first.load()
+        await second.load()
+        await first.save(Stored("a", value=1))  # makes the directory
+        await first.save(Stored("b", value=1))
+        assert caplog.text == ""
+        await second.save(Stored("a", value=2))
+        await second.load()
+        assert caplog.text.count(f"{folder} belongs to another engine that runs") == 1
+    caplog.clear()
+    async with open_fs(FsConfig(str(folder)), parse) as third:
+        assert set(await third.load()) == {"a", "b"}
+    assert caplog.text == ""
+
+
+async def test_a_system_that_cannot_tell_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr("socket.socket.bind", refuse)
+    async with open_fs(FsConfig(str(tmp_path)), parse) as adapter:
+        await adapter.save(Stored("a", value=1))
+        assert set(await adapter.load()) == {"a"}
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("failure", [OSError("OS file watch limit reached"), RuntimeError("Too many open files")])
 async def test_a_directory_that_cannot_be_watched_is_looked_at(
     failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -89,6 +89,9 @@ def test_unknown_codes_and_foreign_exceptions_have_a_body_too() -> None:
     relayed = from_error_body(ErrorBody("OWN", "m"))
     assert (type(relayed), relayed.code) == (InvocationError, "OWN")
     assert to_error_body(ValueError("text")) == ErrorBody("invocation_failed", "text")
+    assert to_error_body(FileNotFoundError("caf\udce9")) == ErrorBody("invocation_failed", "caf\\udce9")
+    own = InvocationError("\ud800", code="\ud801", stacktrace="\ud802")
+    assert to_error_body(own) == ErrorBody("\\ud801", "\\ud800", "\\ud802")
     assert to_error_body(KeyboardInterrupt()) == ErrorBody("invocation_failed", "KeyboardInterrupt")
 
 

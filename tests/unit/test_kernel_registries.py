@@ -166,9 +166,19 @@ async def test_leases_and_names() -> None:
 
 @pytest.mark.parametrize(
     ("text", "version"),
-    [("0.23.1", (0, 23)), ("v1.2", (1, 2)), (" 0.9", (0, 9)), ("1", None), ("dev", None), ("", None), (None, None)],
+    [
+        ("0.23.1", (0, 23, 1)),
+        ("v1.2", (1, 2, 0)),
+        (" 0.9", (0, 9, 0)),
+        ("0.24.5rc1", (0, 24, 5)),
+        ("0.24.dev1", (0, 24, 0)),
+        ("1", None),
+        ("dev", None),
+        ("", None),
+        (None, None),
+    ],
 )
-def test_versions_are_read_leniently(text: str | None, version: tuple[int, int] | None) -> None:
+def test_versions_are_read_leniently(text: str | None, version: tuple[int, int, int] | None) -> None:
     assert parse_version(text) == version
 
 

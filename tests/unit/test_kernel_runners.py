@@ -1,8 +1,9 @@
 """Tasks that run one handler after another: each run is as alone as in a task of its own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import attrs
 import pytest
@@ -29,6 +30,9 @@ class World:
     seen: list[str] = attrs.field(factory=list)
     killed: list[str] = attrs.field(factory=list)
     gates: dict[str, trio.Event] = attrs.field(factory=dict)
+    before: dict[str, Callable[[Any], object]] = attrs.field(factory=dict)
+    """What a handler does before anything else."""
+
     runners: Runners = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -37,6 +41,8 @@ class World:
     async def run(self, row: Invocation, _: Call) -> None:
         self.seen.append(SEEN.get())
         SEEN.set(row.id)
+        if row.id in self.before:
+            self.before[row.id](row)
         if row.id in self.gates:
             await self.gates[row.id].wait()
         self.log.append(row.id)
@@ -110,6 +116,19 @@ async def test_a_killed_handler_is_told_and_takes_only_its_task_along(autojump_c
         world.start("c")
         await trio.testing.wait_all_tasks_blocked()
         assert world.log == ["a", "c"]
+
+
+async def test_a_handler_that_has_itself_killed_takes_none_of_the_next_along(autojump_clock: MockClock) -> None:
+    """It may end before the kill reaches it; then the next one in its task would wait for the first time, and die."""
+    async with opened() as world:
+        world.before["a"] = lambda row: row.child.cancel("a test")
+        rows = [world.start(name, held=name != "a") for name in "abc"]
+        await trio.testing.wait_all_tasks_blocked()
+        for name in "bc":
+            world.gates[name].set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (sorted(world.log), world.killed) == (["a", "b", "c"], [])
+        assert rows[0].child is not rows[1].child
 
 
 async def test_a_resting_task_that_is_killed_is_given_nothing_more(autojump_clock: MockClock) -> None:

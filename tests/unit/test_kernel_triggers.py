@@ -50,6 +50,16 @@ async def test_a_type_is_served_for_the_length_of_a_block_again_and_again() -> N
     assert binder.log == [*first, "+parked", "+aliased", "-aliased", "+aliased", "-parked", "-aliased"]
 
 
+async def test_a_trigger_whose_type_nobody_provides_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    kernel = new_kernel()
+    with kernel.triggers.serve("http", Binder().bind, owner=OWNER):
+        kernel.triggers.add(trigger("t1", kind="http"))
+        assert not caplog.messages
+        kernel.triggers.add(trigger("t2", kind="htpp\n"))
+    assert caplog.messages == [r"trigger t2 of f waits: no worker and no module provides the type htpp\n"]
+
+
 async def test_a_refused_trigger_leaves_no_trace() -> None:
     kernel, binder = new_kernel(), Binder()
     worker = worker_of(kernel)
@@ -64,6 +74,18 @@ async def test_a_refused_trigger_leaves_no_trace() -> None:
     assert errors == [{"code": "trigger_registration_failed", "message": "must not be false"}] * 2
     assert worker.triggers == {}
     assert binder.log == ["+t2", "-t2"]
+
+
+async def test_a_refusal_whose_text_is_not_unicode_is_told_too() -> None:
+    kernel = new_kernel()
+    worker = worker_of(kernel)
+
+    def refuse(_: Trigger) -> Callable[[], None]:
+        raise TriggerRejected("no \udcff.txt here")
+
+    with kernel.triggers.serve("files", refuse, owner=OWNER):
+        kernel.triggers.add(trigger("t1", worker, kind="files"))
+    assert outlet_of(worker).messages[0]["error"]["message"] == r"no \udcff.txt here"
 
 
 async def test_a_provider_may_refuse_after_the_fact() -> None:

@@ -223,7 +223,22 @@ def test_entries_of_a_wrong_shape(problems: Problems) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["modules::nope::X", "iii-nope", "iii_http"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("iii-htp", "iii-http"), ("iii_http", "iii-http"), ("htttp", "http"), ("configurations", "configuration")],
+)
+def test_an_unknown_module_that_resembles_one(problems: Problems, name: str, meant: str) -> None:
+    (problem,) = problems(f"workers: [{{name: '{name}'}}]")
+    assert problem.endswith(f"Unknown module class: {name} (did you mean `{meant}`?)")
+
+
+def test_a_container_of_an_unknown_name(problems: Problems) -> None:
+    (problem,) = problems("workers: [{name: shop, image: a/b}]")
+    assert problem.startswith("c.yaml:1: workers[0].image: ")
+    assert "starts no containers" in problem
+
+
+@pytest.mark.parametrize("name", ["modules::nope::X", "iii-nope", "acme::shop"])
 def test_an_unknown_module(problems: Problems, name: str) -> None:  # config 9
     assert problems(f"workers: [{{name: '{name}'}}]") == [
         f"c.yaml:1: workers[0]: failed to create module '{name}': Failed to create {name}: Unknown module class: {name}"

@@ -137,6 +137,32 @@ async def test_a_silent_auth_function_lets_nobody_in(autojump_clock: MockClock) 
         assert trio.current_time() - begun == pytest.approx(30, abs=1)
 
 
+async def test_a_refused_peer_has_a_second_to_say_what_it_has_to_say(autojump_clock: MockClock) -> None:
+    # 11.4: Python SDKs before 0.24.4 never try again if the connection ends while they send their registrations
+    async with open_guarded(AUTH) as guarded:
+        begun = trio.current_time()
+        peer = await guarded.knock()
+        assert (await peer.hear("error"))["error"]["code"] == "AUTH_ERROR"
+        assert trio.current_time() - begun < 0.5
+        await peer.say(type="registerfunction", id="late::one")
+        assert await peer.wait_closed(within=60) == 1008
+        assert trio.current_time() - begun == pytest.approx(1, abs=0.1)
+        assert not guarded.has("late::one")
+
+
+async def test_the_engine_stops_while_a_refused_peer_has_its_second(autojump_clock: MockClock) -> None:
+    async with open_guarded(AUTH) as guarded:
+        begun = trio.current_time()
+        peer = await guarded.knock()
+        await peer.hear("error")
+        (child,) = guarded.engine.composition.connections
+        assert child.request_stop is not None
+        child.request_stop()
+        assert await peer.wait_closed(within=60) == 1008
+        assert trio.current_time() - begun < 0.5
+        assert guarded.engine.statistics().listeners[1].closed == {"auth_failed": 1}
+
+
 async def test_an_auth_worker_that_leaves_lets_nobody_in(autojump_clock: MockClock) -> None:
     async with open_guarded(AUTH) as guarded:
         gate = await guarded.offer(GUARD)

@@ -208,3 +208,28 @@ def test_a_bad_file_is_refused_with_exit_code_1(
 def test_what_cannot_be_loaded_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--load", "no.such.package"]) == 1
     assert capsys.readouterr().err.startswith("Error: --load no.such.package: cannot be imported: No module named")
+
+
+BROKEN_MODULES = [
+    ("1 / 0", "ZeroDivisionError: division by zero"),
+    ("raise SystemExit('bye')", "SystemExit: bye"),
+    ("def f(:", "SyntaxError: invalid syntax"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), BROKEN_MODULES)
+def test_a_module_that_fails_while_it_is_imported_is_named(
+    text: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_on_import.py").write_text(text)
+    assert main(["--load", "broken_on_import"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"Error: --load broken_on_import: cannot be imported: {why}")
+    assert 'broken_on_import.py", line 1' in said.out  # where, for its author
+
+
+@pytest.mark.parametrize("name", ["", ".relative"])
+def test_a_name_that_no_module_can_have_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--load", name]) == 1
+    assert capsys.readouterr().err.startswith(f"Error: --load {name}: cannot be imported: ")

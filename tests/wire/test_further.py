@@ -230,14 +230,23 @@ async def test_triggers_of_an_http_module_that_restarts_come_back(caplog: pytest
 
 
 SAFE = [
-    {**OLD_PYTHON, "version": "0.24.0"},
+    {**OLD_PYTHON, "version": "0.24.5"},
+    {**OLD_PYTHON, "version": "0.25.0"},
     {**OLD_PYTHON, "features": ["large-messages.v1"]},
     {**LEGACY, "runtime": "node"},
     None,
 ]
 
 
-@pytest.mark.parametrize("announcement", [OLD_PYTHON, {**OLD_PYTHON, "version": "0.11.6", "features": ["other"]}])
+SPARED = [
+    OLD_PYTHON,
+    {**OLD_PYTHON, "version": "0.11.6", "features": ["other"]},
+    {**OLD_PYTHON, "version": "0.24.0"},
+    {**OLD_PYTHON, "version": "0.24.4"},
+]
+
+
+@pytest.mark.parametrize("announcement", SPARED)
 async def test_old_python_sdks_are_spared_what_would_kill_their_socket(world: World, announcement: Json) -> None:
     # 1.2: their limit is 1 MiB per message
     worker, other = await world.connect(announcement), await world.connect()

@@ -207,6 +207,7 @@ async def test_a_slow_function_is_504_with_nothing_in_it(
         assert answer.line == "HTTP/1.1 504 Gateway Timeout"  # http 54
         assert [name for name, _ in answer.fields] == ["content-length", "date"]
         assert (answer.body, answer["content-length"]) == (b"", "0")
+        assert "GET /slow: 504 after 1500 ms, no answer from f::GET/slow" in caplog.text
         caplog.clear()
         assert (await client.ask("GET", "/fast")).status == 200
         assert rig.kernel.ledger.statistics().in_flight == 1
@@ -223,12 +224,15 @@ async def test_no_result_is_no_answer_until_the_deadline(autojump_clock: MockClo
         assert trio.current_time() - begin == pytest.approx(3)
 
 
-async def test_a_slow_json_upload_is_bounded_by_the_deadline(autojump_clock: MockClock) -> None:
+async def test_a_slow_json_upload_is_bounded_by_the_deadline(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
     async with serving(HttpConfig(default_timeout=1000)) as rig:
         rig.route("/up", {"body": 1}, "POST")
         client = await rig.connect()
         await client.send(request("POST", "/up", {"content-type": "application/json", "content-length": "3"}), b"[")
         assert (await client.read()).status == 504
+        assert "POST /up: 504 after 1000 ms, the body of the request has not arrived" in caplog.text
         assert not rig.calls
         await client.send(b"1]")
         assert (await client.ask("POST", "/up")).status == 200

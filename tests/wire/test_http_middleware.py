@@ -232,7 +232,7 @@ async def test_a_middleware_that_the_engine_has_no_room_for_is_503(autojump_cloc
 
 @pytest.mark.parametrize("is_global", [True, False])
 async def test_a_middleware_that_is_too_slow_is_504_with_its_name_in_the_body(
-    is_global: bool, autojump_clock: MockClock
+    is_global: bool, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     async with serving(everywhere(*[("slow", 0)] if is_global else [], default_timeout=300)) as rig:
         rig.function("slow", forever)
@@ -242,6 +242,7 @@ async def test_a_middleware_that_is_too_slow_is_504_with_its_name_in_the_body(
         assert trio.current_time() - before == pytest.approx(0.3)
         assert got.status == 504  # http 73
         assert got.json == {"error": {"code": "MIDDLEWARE_TIMEOUT", "message": "Middleware timeout"}}
+        assert "GET /a: 504 after 300 ms, no answer from slow" in caplog.text
         assert called(rig) == ["slow"]
 
 

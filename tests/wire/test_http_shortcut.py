@@ -13,7 +13,7 @@ import trio.testing
 from http_rig import Client, MemoryListener, Rig, TcpNetwork, request, serving
 from trio.testing import MockClock
 
-from iii_trio.kernel import Call, Kernel, TrioClock
+from iii_trio.kernel import Call, Function, Kernel, TrioClock
 from iii_trio.modules.http import HttpConfig, Request, Response, open_fast
 from iii_trio.modules.http.shortcut import FunctionShortcut
 from iii_trio.protocol.errors import FunctionFailed
@@ -265,6 +265,82 @@ async def test_a_connection_that_asked_for_it_ends_with_the_answer(network: str)
         assert await client.ends()
 
 
+class Gone:
+    """The outlet of a worker that turns out to have gone when it is sent something: then all it did is undone at once."""
+
+    is_full = False
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel, self.worker = kernel, kernel.connect(outlet=self)
+        kernel.registrations.fix_namespace(self.worker, "default")
+        kernel.functions.add(Function("gone", self.worker))
+
+    def has_room(self, _: int) -> bool:
+        return True
+
+    async def wait_room(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def send(self, _: object, __: int) -> None:
+        self.kernel.disconnect(self.worker)
+
+
+async def test_a_worker_found_gone_when_it_is_called_costs_one_answer(autojump_clock: MockClock) -> None:
+    """# http 53: neither a second answer, when the time is up, nor a slot."""
+    async with serving(HttpConfig(host="127.0.0.1", port=0, concurrency_request_limit=1)) as rig:
+        Gone(rig.kernel)
+        rig.trigger("gone", "/gone")
+        rig.route("/a", {"body": "a"})
+        client = await rig.connect()
+        assert (await client.ask("GET", "/gone")).json["error"]["code"] == "function_not_found"
+        begin = trio.current_time()
+        assert (await client.ask("GET", "/a")).json == "a"
+        assert trio.current_time() == begin
+        await trio.sleep(60)
+        assert (await client.ask("GET", "/a")).json == "a"
+        statistics = rig.kernel.statistics()
+        assert (statistics.invocations.in_flight, statistics.channels.open) == (0, 0)
+
+
+async def test_a_request_that_is_not_taken_leaves_one_line(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    caplog.set_level("DEBUG", "iii_trio.http")
+    async with serving() as rig:
+        rig.route("/a", {"body": 1})
+        client = await rig.connect()
+        assert (await client.ask("GET", "/a")).status == 200
+        rig.host.available = False
+        caplog.clear()
+        assert (await client.ask("GET", "/a")).status == 503
+        assert [line.getMessage().partition(",")[0] for line in caplog.records] == ["GET /a matched /a"]
+
+
+async def test_nothing_but_its_key_opens_a_channel_of_a_request(autojump_clock: MockClock) -> None:
+    """Its id is known to whoever sees the id of the call, or its trace."""
+
+    async def pick(call: Call) -> Any:
+        await trio.lowlevel.checkpoint()
+        find, asked = rig.kernel.channels.find, call.payload.value
+        body, answer = asked["request_body"], asked["response"]
+        assert {body["channel_id"][:-1], answer["channel_id"][:-1]} == {call.invocation_id[:-1]}
+        guesses = [call.invocation_id, call.invocation_id.replace("-", ""), "", call.traceparent or ""]
+        for ref, other in ((body, answer), (answer, body)):
+            for key in (*guesses, ref["channel_id"], other["access_key"], ref["access_key"].upper() + " "):
+                assert find(ref["channel_id"], key) is None
+            for channel_id in (*guesses, f"{call.invocation_id[:-1]}2", other["channel_id"]):
+                found = find(channel_id, ref["access_key"])
+                assert found is None or channel_id == ref["channel_id"]
+        return {"body": [body["access_key"], answer["access_key"], call.invocation_id]}
+
+    async with serving() as rig:
+        rig.route("/a", pick)
+        client = await rig.connect()
+        seen = [text for _ in range(200) for text in (await client.ask("GET", "/a")).json]
+        assert len(set(seen)) == 600
+        assert rig.kernel.statistics().channels.open == 0
+
+
 # --- what the answer is -----------------------------------------------------------------------------------------------
 
 
@@ -352,12 +428,17 @@ class Held:
     timeout: float = 30.0
     is_current: bool = True
     client: Any = None
+    source: Any = None
+    """Where requests come from, over TCP; the test collects them."""
+
+    taken: int = 0
     abandoned: int = 0
 
     def find(self, _: Request) -> "Held":
         return self
 
-    def fed_by(self, _: object) -> AbstractContextManager[None]:
+    def fed_by(self, source: Any) -> AbstractContextManager[None]:
+        self.source = source
         return nullcontext()
 
     def look(self) -> None:
@@ -365,6 +446,7 @@ class Held:
 
     def take(self, _: bytes, client: object) -> "Held":
         self.client = client
+        self.taken += 1
         return self
 
     def expire(self) -> None:
@@ -409,3 +491,29 @@ async def test_a_request_whose_connection_ends_is_abandoned_once(autojump_clock:
         await client.stream.aclose()
         await trio.sleep(1)
         assert held.abandoned == 1
+
+
+async def test_what_comes_behind_the_last_request_is_not_taken_even_as_its_answer_leaves() -> None:
+    async def collect() -> None:
+        await held.source.wait()
+        held.source.collect()
+
+    held = Held()
+    server = open_fast(Kernel(clock=TrioClock()), HttpConfig(), Turn())
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(server.serve, [listener], refuse, shortcuts=held))
+        client = Client(await trio.open_tcp_stream(*listener.socket.getsockname()))
+        await client.send(request("GET", "/", {"connection": "close"}))
+        await collect()
+        held.source.done()
+        assert held.taken == 1
+        await client.send(request("GET", "/again"))
+        await collect()
+        held.client.answer(200, (), b"")  # before the connection's task has seen what came
+        held.source.done()
+        assert (await client.read())["connection"] == "close"
+        await trio.aclose_forcefully(client.stream)
+        await trio.testing.wait_all_tasks_blocked()
+        assert held.taken == 1
+        nursery.cancel_scope.cancel()

@@ -314,6 +314,32 @@ async def test_events_are_forwarded_at_once(server: str, autojump_clock: MockClo
         assert (await client.read()).body.startswith(b"data: 0")
 
 
+async def test_a_stop_waits_for_an_answer_whose_function_has_returned(
+    server: str, autojump_clock: MockClock
+) -> None:  # 3.3: requests in flight may finish
+    drained = trio.Event()
+
+    async def drain(site: Site) -> None:
+        await site.world.engine.kernel.drain()
+        drained.set()
+
+    async with open_site(server, in_memory=True) as site, trio.open_nursery() as nursery:
+        client, call = await site.ask()
+        writer = await site.writer(call)
+        await writer.send_message(b"one ")
+        while b"one " not in client._buffer:
+            await client._more()
+        await site.worker.answer(call, result=None)
+        await site.worker.fence()
+        nursery.start_soon(drain, site)
+        await trio.sleep(1)
+        assert not drained.is_set()
+        await writer.send_message(b"two")
+        await writer.aclose()
+        assert (await client.read()).body == b"one two"
+        await drained.wait()
+
+
 async def test_an_empty_piece_sends_the_head(site: Site) -> None:  # http 67
     client, call = await site.ask()
     writer = await site.writer(call)

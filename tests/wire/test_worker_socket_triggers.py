@@ -88,6 +88,20 @@ async def test_a_provider_sees_everything_it_needs_to_fire(autojump_clock: Any) 
         ]
 
 
+async def test_a_refusal_whose_text_is_not_unicode_is_answered_too(autojump_clock: Any) -> None:
+    class Unreadable:
+        async def register_trigger(self, _: TriggerConfig) -> None:
+            raise FileNotFoundError("no \udcff.txt here")  # as the system gives a name that is not UTF-8
+
+        async def unregister_trigger(self, _: TriggerConfig) -> None: ...
+
+    async with open_fake_engine() as engine, engine.worker() as (worker, peer):
+        worker.register_trigger_type("webhook", "", Unreadable())
+        await peer.hear("registertriggertype")
+        await offer(peer, "t1", None)
+        assert (await peer.hear())["error"]["message"] == r"no \udcff.txt here"
+
+
 async def test_a_refusal_is_answered_with_its_text(autojump_clock: Any) -> None:  # wire 53
     async with open_fake_engine() as engine, engine.worker() as (worker, peer):
         worker.register_trigger_type("webhook", "", Webhooks())

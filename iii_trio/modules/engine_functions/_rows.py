@@ -16,8 +16,8 @@ from iii_trio.protocol import Json, Payload, decode_json, encode_json
 from iii_trio.protocol.errors import IIIError
 
 Row = dict[str, Json]
-_NEW_SHAPES = (0, 13)
-_JSON_SCHEMAS = (0, 10)
+_NEW_SHAPES = (0, 13, 0)
+_JSON_SCHEMAS = (0, 10, 0)
 _SUMMARY_LIMIT = 80
 _PROVIDERS: Final = MappingProxyType(
     {
@@ -40,7 +40,7 @@ _PROVIDERS: Final = MappingProxyType(
 class Reader:
     """Who reads a list, by SDK version: None for callers inside the engine, raw clients and those that never announced."""
 
-    version: tuple[int, int] | None = None
+    version: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, worker: Worker | None) -> "Reader":

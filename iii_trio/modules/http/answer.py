@@ -165,8 +165,9 @@ class Answers:
             and _OWNED.isdisjoint(name for name, _ in headers)
             and head.count(b"\n") == head.count(b"\r") == len(lines)
         )
-        self._heads[key] = head if is_common else b""
-        return self._heads[key]
+        if len(head) <= _LONGEST:  # else the key alone would take as much memory as a function likes
+            self._heads[key] = head if is_common else b""
+        return head if is_common else b""
 
 
 def encode_refusal(status: int, date: bytes) -> bytes:

@@ -228,13 +228,13 @@ class FastConnection:
                 return None
 
     async def _more(self) -> bool:
-        """Wait until nothing is to be answered and the client's next bytes are there; False if none come."""
+        """Wait until nothing is to be answered and the client's next bytes are there; False if none come or count any more."""
         if self._inbound.is_empty and not await self._inbound.more_to_look_at():
             self._has_ended = True
         if self._pending is not None or self._outgoing is not None:  # the client sends ahead
             self._answered = trio.Event()
             await self._answered.wait()
-        return not self._has_ended
+        return not (self._has_ended or self._says_goodbye)
 
     def _is_repeated(self, data: bytes) -> bool:
         """Begin with the request that has just come if its head is the one before again, as `_is_handed_over` in fewer steps."""

@@ -39,6 +39,9 @@ class Progress:
     calling: str = ""
     """The function that was called last."""
 
+    route: Route | None = None
+    """Where the request leads."""
+
     late: Response = answers.GATEWAY_TIMEOUT
     """The answer if the time is up now."""
 
@@ -150,6 +153,7 @@ class Gateway:
                 return await self._answer(request, progress)
         finally:
             self.free_slot()
+        self.expired(request, progress.route, progress.calling)
         return progress.late
 
     async def _answer(self, request: Request, progress: Progress) -> Response:
@@ -207,7 +211,7 @@ class Gateway:
     ) -> Response:
         """All middleware, the condition, and the handler; the first that has an answer ends it (8). Raises InvocationError."""
         headers = decode_headers(request.headers)
-        route = match.route
+        route = progress.route = match.route
         traceparent, baggage = trace_context(headers, self.kernel.ids)
         invoke = partial(self.kernel.bus.invoke, namespace=route.namespace, traceparent=traceparent, baggage=baggage)
         visit = Visit(match, request, headers, invoke, progress)
@@ -291,17 +295,28 @@ class Gateway:
         """The answer when a call has failed."""
         answer = answers.error_response(error, self._error_id())
         if answer.status == 500:
+            trace = shown_lines(error.stacktrace or "")
             _log.error(
-                "%s %s: %s failed with %s: %s, answer %s\n%s",
+                "%s %s: %s failed with %s: %s, answer %s%s",
                 route.method,
                 shown(route.path),
                 shown(function_id),
                 shown(error.code),
                 shown(error.message),
                 shown(bytes(answer.body).decode()),
-                shown_lines(error.stacktrace or ""),
+                trace and f"\n{trace}",
             )
         return answer
+
+    def expired(self, request: Request, route: Route | None, function_id: str) -> None:
+        """Log what a request has waited for in vain: a function, or its own body."""
+        _log.warning(
+            "%s %s: 504 after %d ms, %s",
+            shown(request.method),
+            shown(route.path if route is not None else request.path.decode("latin-1")),
+            self.config.default_timeout,
+            f"no answer from {shown(function_id)}" if function_id else "the body of the request has not arrived",
+        )
 
     def crashed(self, request: Request, error: Exception) -> Response:
         """The answer when the engine itself has failed."""

@@ -122,20 +122,25 @@ class FunctionShortcut:
             self._functions_changes = kernel.functions.changes
         if self._function is None or not gateway.take_slot():
             return None
-        log_request(self.request, route, trust_proxy=gateway.config.trust_proxy)
         call, call_id, is_taken = PendingCall(self, client, body), kernel.ids.new(), False
         trace = self._traceparent or trace_of(call_id)
-        row = Invocation(call_id, self._function, traceparent=trace, baggage=self._baggage, answer=call.take)
+        row = Invocation(call_id, self._function, traceparent=trace, baggage=self._baggage)
         try:
             text = json_text(body) if self._is_json else b"null"
             pieces = (self._beginning, text, call.promise_channels(call_id), b"}")
-            is_taken = kernel.bus.submit(row, pieces, route.metadata)
+            # A worker that turns out to be gone when it is sent the call takes the row along: before `take` has returned nobody
+            # may be answered, and the handler can say as well what has become of the function.
+            is_taken = kernel.bus.submit(row, pieces, route.metadata) and call_id in kernel.ledger.rows
         except Overloaded:
             return None  # there are too many channels, which the handler says
         finally:
             if not is_taken:
                 call.abandon()
-        return call if is_taken else None
+        if not is_taken:
+            return None
+        row.answer = call.take
+        log_request(self.request, route, trust_proxy=gateway.config.trust_proxy)
+        return call
 
 
 @attrs.define(eq=False)
@@ -176,6 +181,8 @@ class PendingCall:
 
     def expire(self) -> None:
         """The time is up."""
+        way = self._way
+        way.gateway.expired(way.request, way.route, way.route.function_id)
         self._respond(answers.GATEWAY_TIMEOUT)
 
     def abandon(self) -> None:
@@ -206,8 +213,12 @@ class PendingCall:
             self._respond(self._with_grants(self._way.gateway.crashed(self._way.request, error)))
 
     def _fail(self, error: InvocationError) -> None:
-        route = self._way.route
-        self._respond(self._with_grants(self._way.gateway.failed(error, route, route.function_id)))
+        gateway, route = self._way.gateway, self._way.route
+        try:
+            response = gateway.failed(error, route, route.function_id)
+        except Exception as failure:  # noqa: BLE001  # the request boundary again: who brings the outcome must not pay
+            response = gateway.crashed(self._way.request, failure)
+        self._respond(self._with_grants(response))
 
     def _give_result(self, result: Raw) -> None:
         value, route = None if result is ABSENT else decode_json(memoryview(result)), self._way.route

@@ -226,6 +226,7 @@ class RequestChannels:
         return channels
 
     def __attrs_post_init__(self) -> None:
+        self._registry.hold(self._response)  # the answer may outlast the call
         self._reader = self._response.open_reader(self._look)
         self.answer = StreamedAnswer(self._reader)
 
@@ -263,3 +264,4 @@ class RequestChannels:
         self._reader.close()
         self._body.end()
         self._response.end()
+        self._registry.let_go(self._response)

@@ -1,8 +1,12 @@
 """Files that are there whole, whatever happens while they are written."""
 
+import errno
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
+
+import attrs
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -39,3 +43,34 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@attrs.define(eq=False)
+class Claim:
+    """Whether one engine has a directory for itself: a name that the system gives once, and takes back with the process.
+
+    It is a socket nobody speaks to: a lock on the directory would keep its removal from whoever watches it.
+    """
+
+    directory: Path
+    _name: socket.socket | None = attrs.field(default=None, init=False)
+
+    def take(self) -> bool:
+        """Claim the directory if it is there; again is no harm. False if another engine has it. Blocks."""
+        if self._name is not None:
+            return True
+        with suppress(OSError):  # no directory yet, or a system without such names: nobody can tell
+            place = self.directory.stat()
+            self._name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                self._name.bind(f"\0iii-trio/configuration/{place.st_dev}-{place.st_ino}")
+            except OSError as error:
+                self.release()
+                return error.errno != errno.EADDRINUSE
+        return True
+
+    def release(self) -> None:
+        """Leave the directory to others."""
+        if self._name is not None:
+            self._name.close()
+            self._name = None

@@ -16,7 +16,7 @@ from iii_trio.modules.configuration.store import ENTRY_ID, ConfigurationAdapter,
 from iii_trio.protocol import Json
 from iii_trio.protocol.errors import AdapterDataError, AdapterUnavailable
 
-from .files import replace_file, sync_directory
+from .files import Claim, replace_file, sync_directory
 from .watch import Watch
 from .yaml_text import dump_yaml
 
@@ -53,6 +53,7 @@ async def open_fs(config: FsConfig, parse: ParseYaml) -> AsyncIterator[Configura
         yield files
     finally:
         watch.close()
+        files.claim.release()
 
 
 @attrs.define(eq=False)
@@ -62,6 +63,8 @@ class FsConfiguration:
     directory: Path
     parse: ParseYaml
     watch: Watch
+    claim: Claim = attrs.field(init=False, default=attrs.Factory(lambda self: Claim(self.directory), takes_self=True))
+    _was_warned: bool = attrs.field(default=False, init=False)
     _seen: set[str] = attrs.field(factory=set, init=False)
     """Every id that was ever told, so that one that vanishes while nobody watches is told once more."""
 
@@ -69,6 +72,7 @@ class FsConfiguration:
 
     async def load(self) -> Mapping[str, Stored]:
         found = {}
+        await self._in_thread(self._claim)
         for entry_id in await self._in_thread(self._ids):
             try:
                 entry = await self.read(entry_id)
@@ -148,6 +152,17 @@ class FsConfiguration:
         if not self.directory.is_dir():
             self.directory.mkdir(parents=True, exist_ok=True)
             sync_directory(self.directory.parent)
+        self._claim()
+
+    def _claim(self) -> None:
+        """Say so if another engine keeps its values here, too: each would take what the other stores for a change by hand."""
+        if not (self._was_warned or self.claim.take()):
+            self._was_warned = True
+            _log.warning(
+                "%s belongs to another engine that runs: what one of them stores is in force in both; "
+                "give each a `directory` of its own (configuration, adapter fs)",
+                self.directory,
+            )
 
     def _keep_unreadable(self, entry_id: str, path: Path) -> None:
         """A file with a slip of the pen in it is somebody's work: it is moved aside, not overwritten."""
