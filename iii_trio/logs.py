@@ -91,7 +91,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     _has_failed = False
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name of `logging`
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name of `logging`
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)

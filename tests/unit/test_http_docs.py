@@ -1,5 +1,6 @@
 """What docs/http.md shows runs, and what it says of keys and codes is so."""
 
+import ast
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from iii_trio import open_engine
 from iii_trio.engine import resolve_settings
 from iii_trio.modules.http import HttpConfig
 
-TEXT = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -46,6 +48,15 @@ def test_the_configuration(tmp_path: Path) -> None:
     settings = resolve_settings(tmp_path / "config.yaml")
     (http,) = [entry.options for entry in settings.entries if isinstance(entry.options, HttpConfig)]
     assert http.middleware_ids == ("edge::rate", "edge::auth")
+
+
+def test_it_names_every_code_that_an_answer_may_have() -> None:
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "iii_trio/modules/http").glob("*.py")]
+    calls = [node for text in sources for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    made = [call for call in calls if getattr(call.func, "attr", getattr(call.func, "id", None)) == "envelope"]
+    codes = {call.args[1].value for call in made if isinstance(call.args[1], ast.Constant)}
+    assert {"NOT_FOUND", "MIDDLEWARE_TIMEOUT"} < codes
+    assert codes <= set(re.findall("`([A-Z_]+)`", TEXT))
 
 
 def test_every_key_it_names_is_one() -> None:
