@@ -39,9 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _UNWRITABLE and not isinstance(error, BrokenPipeError):
             raise
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the interpreter would complain again at its end
+        # the interpreter would complain again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # else `| head` has read enough
             print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 1
