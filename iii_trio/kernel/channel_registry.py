@@ -100,7 +100,8 @@ class ChannelRegistry:
 
         Each call of this id (a UUID) has but one promise. Raises Overloaded.
         """
-        self._check_room(2)
+        if len(self._channels) + 2 * len(self._promised) + 2 > self.limits.channels:
+            raise self._overloaded()
         ids, stem = self._ids, call_id[:-1]
         self._promised[stem] = promise = Promise(stem, (ids.key(), ids.key()), keep)
         self._created += 2
@@ -111,15 +112,16 @@ class ChannelRegistry:
         self._promised.pop(promise.stem, None)
 
     def _add(self, buffer_size: int, expires_at: float) -> Channel:
-        self._check_room(1)
+        if len(self._channels) + 2 * len(self._promised) >= self.limits.channels:
+            raise self._overloaded()
         channel = Channel(self._ids.new(), self._ids.new(), buffer_size, expires_at, self)
         self._channels[channel.id] = channel
         self._created += 1
         return channel
 
-    def _check_room(self, wanted: int) -> None:
-        if (known := len(self._channels) + 2 * len(self._promised)) + wanted > self.limits.channels:
-            raise Overloaded(f"there are {known} channels; use those that exist, or wait until some expire")
+    def _overloaded(self) -> Overloaded:
+        known = self.statistics().open
+        return Overloaded(f"there are {known} channels; use those that exist, or wait until some expire")
 
     def find(self, channel_id: str, key: str) -> Channel | None:
         """The channel of this id, if the key fits; the comparison takes the same time for every wrong key."""

@@ -136,7 +136,7 @@ async def look(
                 rig.function("f", lambda call: handler(rig, call))
                 rig.trigger("f", "/f/:id", method, metadata=metadata)
             rig.route("/after", {"body": "after"})
-            slots = rig.module._gateway._slots.value
+            slots = rig.module._gateway._slots.free
             for one in [*asked, *asked, request("GET", "/after")]:
                 client = rig.clients[-1] if rig.clients else await rig.connect()
                 await client.send(one)
@@ -159,7 +159,7 @@ async def look(
             statistics = kernel.statistics()
             seen.left = statistics.invocations
             assert (statistics.channels.open, statistics.channels.items, statistics.channels.size) == (0, 0, 0)
-            assert rig.module._gateway._slots.value == slots
+            assert rig.module._gateway._slots.free == slots
         seen.lines = [known(line) for line in records.lines if "listening on" not in line]
     finally:
         logger.removeHandler(records)

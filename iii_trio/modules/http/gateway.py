@@ -24,6 +24,7 @@ from .request_id import RequestIds
 from .request_log import log_request
 from .routes import Match, Route, RouteTable, other_slash
 from .seam import BodyLimitError, Request, Response
+from .slots import Slots
 from .streaming import NO_BODY, Body, RequestChannels, Upload, has_body
 
 _log = logging.getLogger("iii_trio.http")
@@ -69,7 +70,7 @@ class Gateway:
     """Whether another one, by other settings, has taken its place."""
 
     cors: CorsPolicy = attrs.field(init=False)
-    _slots: trio.Semaphore = attrs.field(init=False)
+    _slots: Slots = attrs.field(init=False)
     _middleware: tuple[str, ...] = attrs.field(init=False)
     _request_ids: RequestIds | None = attrs.field(default=None, init=False)
     _not_found: Route | None = attrs.field(default=None, init=False)
@@ -78,7 +79,7 @@ class Gateway:
     def __attrs_post_init__(self) -> None:
         config = self.config
         self.cors = CorsPolicy.of(config.cors)
-        self._slots = trio.Semaphore(config.slots)
+        self._slots = Slots(config.slots)
         self._middleware = config.middleware_ids
         if config.request_id_header is not None:
             self._request_ids = RequestIds(config.request_id_header.lower().encode(), self.kernel.ids)
@@ -105,23 +106,13 @@ class Gateway:
         """Whether something comes before the functions of all routes."""
         return bool(self._middleware) or self._request_ids is not None
 
-    @property
-    def _refuses(self) -> bool:
-        return self.stopping or self.kernel.bus.draining
-
     def take_slot(self) -> bool:
         """Take a slot if requests are answered at all and one is free; `free_slot` gives it back."""
-        if self._refuses:
-            return False
-        try:
-            self._slots.acquire_nowait()
-        except trio.WouldBlock:
-            return False
-        return True
+        return not (self.stopping or self.kernel.bus.draining) and self._slots.take_nowait()
 
     def free_slot(self) -> None:
         """Let the next request in."""
-        self._slots.release()
+        self._slots.give_back()
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises. Cancelled, it leaves the function running and drops the result."""
@@ -144,9 +135,9 @@ class Gateway:
     async def _in_turn(self, request: Request) -> Response:
         """Wait for a slot, in the order of arrival and without a deadline; then answer within `default_timeout` (D-21)."""
         if not self.take_slot():  # a round of the scheduler less than waiting for what is free
-            if self._refuses:
+            if self.stopping or self.kernel.bus.draining:
                 return answers.shutting_down()
-            await self._slots.acquire()
+            await self._slots.take()
         progress = Progress()
         try:
             with trio.move_on_after(self.config.timeout):
