@@ -80,7 +80,7 @@ async def test_workers_with_full_outboxes_call_each_other(world: World) -> None:
     for number, client in enumerate(clients):
         await client.register(f"side::{number}")
         await client.fence()
-    calls = 400  # more than outbox and system take together
+    calls = 600  # more than outbox and system take together
     text = "x" * (64 * 1024)
     for _ in range(calls):
         for number, client in enumerate(clients):
