@@ -212,10 +212,10 @@ class Bus:
     def submit(self, row: Invocation, pieces: Sequence[bytes], metadata: Payload | None) -> bool:
         """Call a function for somebody inside the engine who has no task that waits; `row.answer` is called with the outcome.
 
-        It may be set once this has returned: if the row is in the ledger no more by then, a worker was found gone, and has
-        not got the call. `row` has a new id, a function that is registered, and a well-formed `traceparent` if any; `pieces` is the
-        payload's JSON text. False, and no effect, if this would have to wait or cannot be: `invoke` then waits, or says
-        why. It does what `invoke` does, in one piece (see `pass_on`).
+        It is to be set when this has returned: nobody is answered before. `row` has a new id, a function that is registered,
+        and a well-formed `traceparent` if any; `pieces` is the payload's JSON text. False, and no effect, if this would have
+        to wait or cannot be, or the worker is found gone: `invoke` then waits, or says why. It does what `invoke` does, in
+        one piece (see `pass_on`).
         """
         function = row.function
         if len(self.ledger.rows) >= self.limits.in_all or not function.owner.available:
@@ -245,7 +245,7 @@ class Bus:
             return False
         self.ledger.open(row)
         worker.outlet.send((INVOKE, row.id.encode(), member, *pieces, extra, b"}"), size)
-        return True
+        return row.id in self.ledger.rows  # a worker that turns out to be gone takes it along
 
     async def notify(
         self,

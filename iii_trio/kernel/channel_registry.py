@@ -10,6 +10,7 @@ import trio
 
 from iii_trio.protocol.errors import Overloaded
 
+from ._emptied import Emptied
 from .channels import Channel, Direction, ref_text
 from .clock import Clock, Ids
 
@@ -76,12 +77,15 @@ class ChannelRegistry:
     limits: ChannelLimits = attrs.field(factory=ChannelLimits)
     _channels: dict[str, Channel] = attrs.field(factory=dict)  # in the order of creation
     _held: set[str] = attrs.field(factory=set, init=False)
-    _all_let_go: trio.Event | None = attrs.field(default=None, init=False)
+    _all_let_go: Emptied = attrs.field(init=False)
     _promised: dict[str, Promise] = attrs.field(factory=dict)
     _items: int = 0
     _size: int = 0
     _created: int = 0
     _expired: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._all_let_go = Emptied(self._held)
 
     def create(self, buffer_size: int | None = None) -> Channel:
         """A channel that expires unless both ends are opened within five minutes. Raises Overloaded.
@@ -100,8 +104,7 @@ class ChannelRegistry:
 
         Each call of this id (a UUID) has but one promise. Raises Overloaded.
         """
-        if len(self._channels) + 2 * len(self._promised) + 2 > self.limits.channels:
-            raise self._overloaded()
+        self._check_room(2)
         ids, stem = self._ids, call_id[:-1]
         self._promised[stem] = promise = Promise(stem, (ids.key(), ids.key()), keep)
         self._created += 2
@@ -112,16 +115,18 @@ class ChannelRegistry:
         self._promised.pop(promise.stem, None)
 
     def _add(self, buffer_size: int, expires_at: float) -> Channel:
-        if len(self._channels) + 2 * len(self._promised) >= self.limits.channels:
-            raise self._overloaded()
+        self._check_room(1)
         channel = Channel(self._ids.new(), self._ids.new(), buffer_size, expires_at, self)
         self._channels[channel.id] = channel
         self._created += 1
         return channel
 
-    def _overloaded(self) -> Overloaded:
-        known = self.statistics().open
-        return Overloaded(f"there are {known} channels; use those that exist, or wait until some expire")
+    def _check_room(self, wanted: int) -> None:
+        if (known := self._known()) + wanted > self.limits.channels:
+            raise Overloaded(f"there are {known} channels; use those that exist, or wait until some expire")
+
+    def _known(self) -> int:
+        return len(self._channels) + 2 * len(self._promised)
 
     def find(self, channel_id: str, key: str) -> Channel | None:
         """The channel of this id, if the key fits; the comparison takes the same time for every wrong key."""
@@ -173,19 +178,12 @@ class ChannelRegistry:
     def let_go(self, channel: Channel) -> None:
         """Undo `hold`. Safe to repeat."""
         self._held.discard(channel.id)
-        if self._all_let_go is not None and not self._held:
-            self._all_let_go.set()
-            self._all_let_go = None
+        self._all_let_go.note()
 
     async def wait_let_go(self) -> None:
         """Wait until no channel is held."""
-        while self._held:
-            if self._all_let_go is None:
-                self._all_let_go = trio.Event()
-            await self._all_let_go.wait()
-        await trio.lowlevel.checkpoint()
+        await self._all_let_go.wait()
 
     def statistics(self) -> ChannelStatistics:
         """Counts, for monitoring and leak tests."""
-        known = len(self._channels) + 2 * len(self._promised)
-        return ChannelStatistics(known, self._items, self._size, self._created, self._expired)
+        return ChannelStatistics(self._known(), self._items, self._size, self._created, self._expired)

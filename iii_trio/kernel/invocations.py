@@ -11,6 +11,7 @@ from iii_trio.protocol import ErrorBody, Payload
 from iii_trio.protocol.errors import WorkerDisconnected, from_error_body
 from iii_trio.protocol.messages import ABSENT
 
+from ._emptied import Emptied
 from ._wire import result_pieces
 from .events import KernelEvents
 from .functions import Function
@@ -91,7 +92,10 @@ class Ledger:
     _opened: int = 0
     _failed: int = 0
     _abandoned: int = 0
-    _emptied: trio.Event | None = None
+    _emptied: Emptied = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._emptied = Emptied(self.rows)
 
     def __iter__(self) -> Iterator[Invocation]:
         return iter(tuple(self.rows.values()))
@@ -159,11 +163,7 @@ class Ledger:
 
     async def wait_empty(self) -> None:
         """Wait until nothing is in flight. Cancellation has no effect on the ledger."""
-        while self.rows:
-            if self._emptied is None:
-                self._emptied = trio.Event()
-            await self._emptied.wait()
-        await trio.lowlevel.checkpoint()
+        await self._emptied.wait()
 
     def _close(self, row: Invocation) -> bool:
         if self.rows.pop(row.id, None) is None:
@@ -171,9 +171,8 @@ class Ledger:
         row.function.owner.executing.pop(row.id, None)
         if row.caller is not None:
             row.caller.calling.pop(row.id, None)
-        if self._emptied is not None and not self.rows:
-            self._emptied.set()
-            self._emptied = None
+        if self._emptied.event is not None:
+            self._emptied.note()
         return True
 
     def statistics(self) -> LedgerStatistics:

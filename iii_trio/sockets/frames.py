@@ -27,7 +27,10 @@ _MASKED_MEDIUM = MEDIUM | _MASKED
 _MEDIUM_HEAD = 8
 """Bytes before the text of such a frame: these two, its length, the key that masks it."""
 
-_medium_head = struct.Struct("!HH").unpack_from
+_MEDIUM = struct.Struct("!HH")
+_medium_head = _MEDIUM.unpack_from
+pack_medium = _MEDIUM.pack
+"""From `MEDIUM` and the size to the header of an unmasked one."""
 
 
 def frame_header(size: int) -> bytes:
@@ -35,7 +38,7 @@ def frame_header(size: int) -> bytes:
     if size < 126:
         return bytes((COMMON, size))
     if size < 65536:
-        return struct.pack("!BBH", COMMON, 126, size)
+        return pack_medium(MEDIUM, size)
     return struct.pack("!BBQ", COMMON, 127, size)
 
 
@@ -125,10 +128,10 @@ class FrameSplitter:
 
         The frame of a peer that makes one call at a time. It does what `split` does, in a fourth of the steps.
         """
-        size = len(data) - 8
+        size = len(data) - _MEDIUM_HEAD
         if size < 126 or self._fragments is not None or _medium_head(data) != (_MASKED_MEDIUM, size):
             return None
-        text = apply_mask(data[8:], data[4:8])  # type: ignore[arg-type]  # takes any buffer
+        text = apply_mask(data[_MEDIUM_HEAD:], data[_MEDIUM_HEAD - 4 : _MEDIUM_HEAD])  # type: ignore[arg-type]  # takes any buffer
         return text if text.isascii() else None
 
     def let_go(self) -> None:

@@ -1,6 +1,5 @@
 """What waits to be sent to one peer: bounded, in order, and the only thing that writes to its socket (wire-protocol 1.4)."""
 
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ import trio
 
 from iii_trio.protocol import Buffer
 
-from .frames import MEDIUM, frame_header
+from .frames import MEDIUM, frame_header, pack_medium
 from .reasons import CloseReason
 from .stream import BROKEN, ByteStream, SocketStream
 
@@ -24,7 +23,6 @@ _HEADER = 10
 """Bytes of the longest header of a frame."""
 
 Frames = Sequence[Buffer]
-_medium_header = struct.Struct("!HH").pack
 
 
 @attrs.frozen
@@ -126,7 +124,7 @@ class Outbox:
             header = frame_header(size)
             self.send_frame((header, *pieces), size + len(header))
             return
-        text = b"".join((_medium_header(MEDIUM, size) if size > 125 else frame_header(size), *pieces))
+        text = b"".join((pack_medium(MEDIUM, size) if size > 125 else frame_header(size), *pieces))
         if self._turn.active or self._frames or self._is_closed:
             self.send_frame((text,), len(text))
             return

@@ -1,16 +1,15 @@
 """A payload crosses the kernel byte for byte, in both directions (style: payloads stay encoded; wire-protocol 5.2)."""
 
 import json
-from collections.abc import Sequence
 
 import attrs
-import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from memory_outlet import Outlet
 from wire_strategies import JSON_OBJECTS, JSON_TEXTS
 
 from iii_trio.kernel import Function, Kernel, Worker
-from iii_trio.protocol import Buffer, decode
+from iii_trio.protocol import decode
 from iii_trio.protocol.messages import InvocationResult, InvokeFunction
 
 ID = "0d2f4c1e-7a6b-4a53-8f3e-2b7f5d9c1a22"
@@ -18,25 +17,6 @@ UNREADABLE = b"1e400"
 """A number that is JSON and that the engine does not decode: it passes all the same."""
 
 HUGE = b'{"n":123456789012345678901234567890,"f":0.1000000000000000055511151231257827,"e":1E400,"k":1,"k":2}'
-
-
-@attrs.define
-class Outlet:
-    """Keeps what would go to a socket."""
-
-    sent: list[bytes] = attrs.field(factory=list)
-    is_full: bool = False
-
-    def send(self, pieces: Sequence[Buffer], size: int) -> None:
-        text = b"".join(pieces)
-        assert len(text) == size
-        self.sent.append(text)
-
-    def has_room(self, size: int) -> bool:
-        return True
-
-    async def wait_room(self) -> None:
-        await trio.lowlevel.checkpoint()
 
 
 @attrs.define

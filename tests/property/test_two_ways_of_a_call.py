@@ -1,43 +1,22 @@
 """A call that `Bus.pass_on` routes is routed as `Bus.invoke_from` does it; a text that comes alone is read as any other."""
 
 import struct
-from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import attrs
 import pytest
-import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from memory_outlet import Outlet
 from wire_strategies import JSON_OBJECTS, JSON_TEXTS
 
 from iii_trio.kernel import Function, Ids, Kernel, Limits, ModuleOwner, Worker
-from iii_trio.protocol import Buffer, decode
+from iii_trio.protocol import decode
 from iii_trio.protocol.messages import InvocationResult, InvokeFunction
 from iii_trio.sockets import FrameSplitter
 
 IDS = [f"0d2f4c1e-7a6b-4a53-8f3e-2b7f5d9c1a2{digit}" for digit in range(3)]
-
-
-@attrs.define
-class Outlet:
-    """Keeps what would go to a socket, which takes messages up to a size."""
-
-    most: int = 1 << 30
-    sent: list[bytes] = attrs.field(factory=list)
-    is_full: bool = False
-
-    def send(self, pieces: Sequence[Buffer], size: int) -> None:
-        text = b"".join(pieces)
-        assert len(text) == size
-        self.sent.append(text)
-
-    def has_room(self, size: int) -> bool:
-        return size <= self.most
-
-    async def wait_room(self) -> None:
-        await trio.lowlevel.checkpoint()
 
 
 @attrs.frozen

@@ -206,7 +206,6 @@ class FastConnection:
             self._inbound.use(head.end)
             if not await self._answer(head):
                 return
-            self._await_request()
             if not self._inbound.is_empty:
                 await trio.lowlevel.checkpoint()  # a client that sends ahead must not keep others waiting
 
@@ -249,12 +248,7 @@ class FastConnection:
             or not known.shortcut.is_current
         ):
             return False
-        self._pending = known.shortcut.take(data[len(known.text) :], self)
-        if self._pending is None:
-            return False
-        self._allow(known.shortcut.timeout)
-        self._turn += 1
-        return True
+        return self._begin(known.shortcut, data[len(known.text) :])
 
     def _is_handed_over(self) -> bool:
         """Begin with a request that has just come; False if there is anything in it that the task has to look at."""
@@ -288,12 +282,17 @@ class FastConnection:
         way = known.shortcut
         if way is None or not way.is_current:
             way = known.shortcut = shortcuts.find(self._request(head, no_body))
-        self._pending = None if way is None else way.take(bytes(data[head.end : end]), self)
-        if way is None or self._pending is None:
+        if way is None or not self._begin(way, bytes(data[head.end : end])):
+            return False
+        self._inbound.use(end)
+        return True
+
+    def _begin(self, way: Shortcut, body: bytes) -> bool:
+        self._pending = way.take(body, self)
+        if self._pending is None:
             return False
         self._allow(way.timeout)
         self._turn += 1
-        self._inbound.use(end)
         return True
 
     def respond(self, response: Response) -> None:
@@ -337,14 +336,20 @@ class FastConnection:
             return
         if sent != size:
             self._leave_to_task(_Outgoing(goes_on, without_first(pieces, sent), size - sent))
-        elif goes_on and not self._shared.stop.is_set():
-            self._await_request()
+        elif self._is_followed(goes_on=goes_on):
             if self._answered is not None:
                 self._answered.set()
                 self._answered = None
         else:
-            self._says_goodbye = True
             self._scope.cancel(reason="the last answer is out")
+
+    def _is_followed(self, *, goes_on: bool) -> bool:
+        """An answer is out: await the next request, or say goodbye if the server has been stopped meanwhile, too."""
+        if goes_on and not self._shared.stop.is_set():
+            self._await_request()
+            return True
+        self._says_goodbye = True
+        return False
 
     def _leave_to_task(self, outgoing: "_Outgoing") -> None:
         self._outgoing, self._due = outgoing, _NOT_WAITING
@@ -359,10 +364,7 @@ class FastConnection:
         else:
             await self._outbound.send(outgoing.pieces, outgoing.size)
         self._outgoing = None
-        if goes_on := goes_on and not self._shared.stop.is_set():
-            self._await_request()
-        self._says_goodbye = not goes_on
-        return goes_on and not self._has_ended
+        return self._is_followed(goes_on=goes_on) and not self._has_ended
 
     # --- requests that are answered here ----------------------------------------------------------------------------
 
@@ -385,9 +387,7 @@ class FastConnection:
         goes_on = await self._responder.send(response, head, goes_on=goes_on)
         if goes_on and body is not None and not body.is_over:
             goes_on = await self._discard(body)
-        goes_on = goes_on and not self._shared.stop.is_set()
-        self._says_goodbye = not goes_on
-        return goes_on
+        return self._is_followed(goes_on=goes_on)
 
     def _request(self, head: Head, receive: Callable[[], Awaitable[bytes]]) -> Request:
         client = self._stream.peer_address or ""

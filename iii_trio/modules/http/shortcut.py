@@ -128,9 +128,7 @@ class FunctionShortcut:
         try:
             text = json_text(body) if self._is_json else b"null"
             pieces = (self._beginning, text, call.promise_channels(call_id), b"}")
-            # A worker that turns out to be gone when it is sent the call takes the row along: before `take` has returned nobody
-            # may be answered, and the handler can say as well what has become of the function.
-            is_taken = kernel.bus.submit(row, pieces, route.metadata) and call_id in kernel.ledger.rows
+            is_taken = kernel.bus.submit(row, pieces, route.metadata)
         except Overloaded:
             return None  # there are too many channels, which the handler says
         finally:
@@ -138,7 +136,7 @@ class FunctionShortcut:
                 call.abandon()
         if not is_taken:
             return None
-        row.answer = call.take
+        row.answer = call.take  # not before: no client is answered before this returns
         log_request(self.request, route, trust_proxy=gateway.config.trust_proxy)
         return call
 
@@ -188,9 +186,7 @@ class PendingCall:
     def abandon(self) -> None:
         """The client has gone; the function goes on. Safe to repeat."""
         if not self._is_over:
-            self._is_over = True
-            self._way.gateway.free_slot()
-            self._release()
+            self._end()
 
     def _decided(self) -> None:
         """The function has written an answer."""
@@ -226,7 +222,7 @@ class PendingCall:
             status = answers.read_status(value, route.default_status)
             if status >= 200:
                 body = encode_json(value["body"])
-                self.abandon()
+                self._end()
                 self._client.answer(status, self._way.headers, body)
                 return
         if value is None:
@@ -248,13 +244,15 @@ class PendingCall:
         return self._way.gateway.cors.apply(response, self._way.request.origin)
 
     def _respond(self, response: Response) -> None:
-        self._is_over = True
-        self._way.gateway.free_slot()
-        if response.stream is None:
-            self._release()
+        self._end(is_streaming=response.stream is not None)
         self._client.respond(response)
 
-    def _release(self) -> None:
+    def _end(self, *, is_streaming: bool = False) -> None:
+        """Nothing more comes of it; a stream releases the channels by itself."""
+        self._is_over = True
+        self._way.gateway.free_slot()
+        if is_streaming:
+            return
         if self._channels is not None:
             self._channels.release()
         elif self._promise is not None:
